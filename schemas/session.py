@@ -106,7 +106,8 @@ class Session(WholeDelete, dj.Manual):
         def renew(cls, eid: str, errors: Sequence[str]) -> None:
             """Register the files anew that errors of reading name, as they are now, and record it in ``Deletion``.
 
-            A person replaces such a file, which is then no other writing. Files that were read since stay.
+            A person replaces such a file, which is then no other writing; several of a FOV may be another extraction,
+            and stay as they were registered. So do files that were read since.
 
             Parameters
             ----------
@@ -124,7 +125,7 @@ class Session(WholeDelete, dj.Manual):
             unread = [path for path in former if reading.without_revision(path) not in read]
             reader = reading.SessionReader(one_for(eid), eid)
             now = [one for one in reading.files_now(reader, unread) if one.sha256 or one.one_hash]  # it may be gone
-            found = [one for one in now if one != former[one.dataset]]
+            found = reading.put_right([one for one in now if one != former[one.dataset]])
             if found:
                 keys = [{"eid": eid, "dataset": one.dataset} for one in found]
                 with cls.connection.transaction:

@@ -352,6 +352,17 @@ def replaced_since_registration(
     return [still for one in found if (still := one.among(known))]
 
 
+def put_right(changed: Sequence[Source]) -> list[Source]:
+    """Return the files, of those that a person has replaced, that may have been put right.
+
+    Several of the extraction of one FOV are another extraction, beside which the other files may be those of before.
+    """
+    folders = [
+        _folder(without_revision(one.dataset)) if _name(one.dataset) in OF_EXTRACTION else None for one in changed
+    ]
+    return [one for one, folder in zip(changed, folders, strict=True) if folder is None or folders.count(folder) == 1]
+
+
 def _replaced_alone(registered: Mapping[str, str], first: Mapping[str, str]) -> Iterator[Standing]:
     """Yield the datasets in no group that were replaced, since registration, without those of the same writing."""
     for path, sha256 in registered.items():

@@ -525,6 +525,26 @@ def test_a_file_that_was_put_right_because_it_was_refused_is_not_noted(lab):
 
 
 @without_server
+@both
+def test_another_extraction_of_files_that_were_refused_is_noted(lab):
+    """Types that contradicted their classifier; both come in another order, beside the ROIs of before."""
+    types = np.load(fov_of(lab) / TYPES)
+    np.save(fov_of(lab) / TYPES, 1 - types)
+    register_again(lab)
+    ((_, _, message),) = fill(SESSION_TABLES, {"eid": lab.eids["it"]}).errors
+    assert TYPES in message and CLASSIFIER in message
+    before = (Session.File & {"eid": lab.eids["it"]}).to_dicts(order_by="KEY")
+    np.save(fov_of(lab) / TYPES, types)
+    reorder(fov_of(lab), TYPES, CLASSIFIER)
+    retry(eid=lab.eids["it"])
+    assert (Session.File & {"eid": lab.eids["it"]}).to_dicts(order_by="KEY") == before
+    assert read(lab)
+    (note,) = kept(lab)
+    changed, others = note.split("and others have not")
+    assert TYPES in changed and CLASSIFIER in changed and UUIDS in others
+
+
+@without_server
 def test_a_file_that_was_read_before_it_was_refused_stays_registered_as_it_was(lab):
     """Its rows were deleted by hand: what is read again is compared with what these were."""
     eid, types = {"eid": lab.eids["it"]}, np.load(fov_of(lab) / TYPES)
