@@ -1247,7 +1247,7 @@ class NDCPopulation(WholeDelete, dj.Computed):
         difference_p=null : float64
         difference_sd : float64         # standard deviation between mice
         n_level_pairs=null : int32      # mice of which both curves end at one k; NULL: before version 32
-        level_difference=null : float64 # over days: log2 of cells (code_k, half_k), score, d-prime; NULL: no such
+        level_difference=null : float64 # over days: log2 of cells (in _k), score, d-prime; NULL: no such mouse
         level_low=null : float64        # 95 percent; NULL: fewer than three mice
         level_high=null : float64
         level_p=null : float64          # of no difference, two-sided

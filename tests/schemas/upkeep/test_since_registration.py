@@ -230,13 +230,19 @@ def test_what_is_completed_after_the_first_reading_is_not_noted_any_more(lab):
     assert (done.failures, done.notes, kept(lab)) == ([], [], [])
 
 
-@without_server
-def test_a_later_revision_of_a_dataset_is_a_correction(lab):
+def corrected(lab: Repository) -> Path:
+    """Write a revision of the types in which two are others, and return its folder."""
     folder, types = fov_of(lab) / REVISION, np.load(fov_of(lab) / TYPES)
     folder.mkdir()
     types[:2] = 1 - types[:2]
     np.save(folder / TYPES, types)
     write_one_tables(lab.root)
+    return folder
+
+
+@without_server
+def test_a_later_revision_of_a_dataset_is_a_correction(lab):
+    corrected(lab)
     assert read(lab) == [] and kept(lab) == []
     assert REVISION.strip("#") in (schemas.FOV.Source & {"eid": lab.eids["it"]}).to_arrays("revision")
 
@@ -244,11 +250,7 @@ def test_a_later_revision_of_a_dataset_is_a_correction(lab):
 @without_server
 def test_an_earlier_revision_of_a_dataset_is_none(lab):
     """The correction was withdrawn."""
-    folder, types = fov_of(lab) / REVISION, np.load(fov_of(lab) / TYPES)
-    folder.mkdir()
-    types[:2] = 1 - types[:2]
-    np.save(folder / TYPES, types)
-    write_one_tables(lab.root)
+    folder = corrected(lab)
     register_again(lab)
     shutil.rmtree(folder)
     write_one_tables(lab.root)
