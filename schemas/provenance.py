@@ -210,7 +210,8 @@ class SourceUpdate(WholeDelete, dj.Manual):
         rows = (cls & [{"update_id": one} for one in updates]).to_dicts() if updates else []
         return {
             (row["update_id"], eid): Read(
-                files["given"], files.get("given_trials", files["trials"]), former=files["former"]
+                files["given"], files.get("given_trials", files["trials"]),
+                former=files["former"], unread=files.get("unread"),
             )
             for row in rows for eid, files in row["update_questions"].get("files", {}).items()
         }  # fmt: skip

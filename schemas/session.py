@@ -178,7 +178,8 @@ class Session(WholeDelete, dj.Manual):
         check_lengths(Subject, {"subject": info.subject, "lab": info.lab}, info.eid)
         cls._check_identity(info)
         is_new = not (cls & {"eid": info.eid})
-        files = reading.files_at_registration(one, info.eid, new_folders.values(), behavior=is_new) if new else []
+        behavior = is_new or cls._lacks_behavior(info.eid)
+        files = reading.files_at_registration(one, info.eid, new_folders.values(), behavior=behavior)
         with cls.connection.transaction:
             Subject.insert1({"subject": info.subject, "lab": info.lab}, skip_duplicates=True)
             lab = (Subject & {"subject": info.subject}).fetch1("lab")
@@ -206,6 +207,12 @@ class Session(WholeDelete, dj.Manual):
         if unlisted:
             warnings.warn(f"session {eid}: not read, as ONE does not list them: {unlisted}. {LIST_AGAIN}", stacklevel=2)
         return bool(new)
+
+    @classmethod
+    def _lacks_behavior(cls, eid: str) -> bool:
+        """Return whether a session was registered before its trials and wheel came, and neither has been read."""
+        key = {"eid": eid}
+        return not (cls.File & key & "dataset LIKE '%%/_ibl_%%'" or Behavior & key or Wheel & key)
 
     @classmethod
     def _renew(cls, row: dict[str, Any]) -> list[str]:

@@ -38,6 +38,7 @@ from pipeline.reading.mixtures import (
     first_read,
     in_their_places,
     joined,
+    last_given,
     mixed_revisions,
     mixtures_since,
     not_named,
@@ -53,7 +54,7 @@ from pipeline.reading.mixtures import (
     with_given,
 )
 from pipeline.reading.names import Place
-from pipeline.reading.registration import files_at_registration, files_now, is_registered
+from pipeline.reading.registration import files_at_registration, files_here, files_now, is_registered
 
 __all__ = [
     "Change",
@@ -76,6 +77,7 @@ __all__ = [
     "check_place",
     "clock_changes",
     "files_at_registration",
+    "files_here",
     "files_now",
     "find_sessions",
     "first_elsewhere",
@@ -86,10 +88,11 @@ __all__ = [
     "has_times",
     "identify",
     "in_their_places",
-    "joined",
     "is_measured",
     "is_own",
     "is_registered",
+    "joined",
+    "last_given",
     "mixed_revisions",
     "mixtures_since",
     "not_named",

@@ -116,8 +116,9 @@ class Read:
     saved_again : bool
         No row was deleted: the files were saved again, with the same values in other bytes.
     former : dict of str to str, optional
-        Of files that an update was to read: those of the session before, of the rows that there were, and those of
-        signals that were not read.
+        Of files that an update was to read: those of the session before, of the rows that there were.
+    unread : dict of str to str, optional
+        Likewise: fluorescence and neuropil before, of FOVs that were to be read again, of which there were no rows.
     """
 
     hashes: Mapping[str, str]
@@ -126,6 +127,7 @@ class Read:
     until: datetime.datetime | None = None
     saved_again: bool = False
     former: Mapping[str, str] | None = None
+    unread: Mapping[str, str] | None = None
 
 
 def mixtures_since(former: Read, now: Read, is_of_other_rois: Callable[[str], bool] = lambda _: False) -> list[Mixture]:
@@ -260,7 +262,7 @@ def with_given(former: Mapping[str, str], given: Mapping[str, str]) -> dict[str,
 def since_deletions(
     deleted: Sequence[Read], known: Mapping[str, str], trials: str, at_first: Sequence[Standing] = (),
     registered: Read | None = None,
-) -> list[Standing]:
+) -> list[Standing]:  # fmt: skip
     """Return the files of two writings of a session since rows of it were deleted, and read again.
 
     Parameters
@@ -293,6 +295,7 @@ def since_deletions(
             told, new = since_update(former, _of_rows(one.given, one.hashes), now, every, earlier)
             if registered and registered.until and one.until and registered.until < one.until:
                 before |= _files_anywhere(registered.hashes)
+            before |= _files_anywhere(one.given.unread or {})
             new += not_named(_not_seen(told, one.given, before), new)
         every += [*told, *new]
         found += new
@@ -472,7 +475,7 @@ def readings_before(deleted: Sequence[Read], now: Read) -> list[Read]:
 def _steps(deleted: Sequence[Read], now: Read) -> list[tuple[Read, Read, Read]]:
     """Return each deletion with the files of the session before it, and those that had been read again after it."""
     steps, after = [], now
-    for one in reversed(deleted):
+    for one in map(_with_unread, reversed(deleted)):
         before, again = _before_and_after(one.hashes, after.hashes)
         trials_before = one.trials or after.trials
         steps.append((one, Read(before, trials_before), Read(again, after.trials)))
@@ -480,6 +483,15 @@ def _steps(deleted: Sequence[Read], now: Read) -> list[tuple[Read, Read, Read]]:
         stayed = {path: sha256 for path, sha256 in after.hashes.items() if _row(path) not in rows}
         after = Read(stayed | dict(one.hashes), trials_before)
     return steps[::-1]
+
+
+def _with_unread(one: Read) -> Read:
+    """Return a deletion as if the signals that an update looked at, and that had not been read, had been read before.
+
+    They are of the extraction of the FOV that was read again, whenever a signal of it is asked for.
+    """
+    unread, rows = (one.given and one.given.unread) or {}, set(map(_row, one.hashes))
+    return replace(one, hashes={**{path: unread[path] for path in unread if _folder(path) in rows}, **one.hashes})
 
 
 def as_saved_again(deleted: Sequence[Read], known: Mapping[str, str]) -> tuple[list[Read], dict[tuple[str, str], str]]:
@@ -506,6 +518,12 @@ def as_saved_again(deleted: Sequence[Read], known: Mapping[str, str]) -> tuple[l
             found.append(replace(one, hashes=hashes, given=given))
             after |= hashes
     return found[::-1], present
+
+
+def last_given(deleted: Sequence[Read], path: str) -> str:
+    """Return the sha256 of the file at a path that the last update before was to read, or looked at; '' if none did."""
+    given = (one.given.hashes.get(path, "") for one in reversed(deleted) if one.given)
+    return next(filter(None, given), "")
 
 
 def renamed(hashes: Mapping[str, str], present: Mapping[tuple[str, str], str]) -> dict[str, str]:
