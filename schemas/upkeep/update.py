@@ -259,23 +259,24 @@ def _found(
     eid: str, read: list[_Read], here: dict[str, dict[str, reading.Source]]
 ) -> tuple[_Found, list[str]]:  # fmt: skip
     """Return what is found of the new files of a session, and notes on other FOVs' files, and on labels."""
-    hashes, given, new_trials = file_hashes(eid), _given(read), _new_trials(read)
-    stored = reading.Read(hashes, trials_key(trials_of(eid)), until=now())
+    read_now, new_trials = _given(read), _new_trials(read)
+    stored = reading.Read(file_hashes(eid), trials_key(trials_of(eid)), until=now())
     deleted, earlier = readings_before(eid, stored)
-    unread, beside = _unread_signals(eid, here, hashes, given, deleted)
-    hashes, given = unread | hashes, beside | given
-    former = replace(stored, hashes=hashes)
-    new = reading.Read(reading.with_given(hashes, given), new_trials or former.trials)
+    unread, beside = _unread_signals(eid, here, stored.hashes, read_now, deleted)
+    former, given = replace(stored, hashes={**unread, **stored.hashes}), beside | read_now
+    new = reading.Read(reading.with_given(former.hashes, given), new_trials or former.trials)
     fovs = {(FOVFolder & one.row.key).fetch1("collection"): one for one in read if one.row.table == FOV.__name__}
     mixtures = reading.since(
         former, new, standing_mixtures(eid, stored.hashes), earlier,
         lambda folder: folder in fovs and not _is_activity_of_same_rois(fovs[folder]),
     )  # fmt: skip
-    places = reading.first_elsewhere([*deleted, former], new.hashes)
+    # without what is not read: of that, nothing is known of the times before the last
+    hashes = reading.with_given(stored.hashes, read_now)
+    places = reading.first_elsewhere([*deleted, stored], hashes)
     behaviour = [LABELLED[one.row.table] for one in read if one.row.table in LABELLED]
     return _Found(mixtures, given, unread, new_trials), [
-        *exchange_notes(eid, {path: (eid, place) for path, place in places.items() if path in given}),
-        *notes_on_labels(eid, [*deleted, former], new.hashes, behaviour),
+        *exchange_notes(eid, {path: (eid, place) for path, place in places.items() if path in read_now}),
+        *notes_on_labels(eid, [*deleted, stored], hashes, behaviour),
     ]  # fmt: skip
 
 
