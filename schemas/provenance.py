@@ -209,7 +209,10 @@ class SourceUpdate(WholeDelete, dj.Manual):
         """Return the files that updates were to read, by update and session; a statement if there is any."""
         rows = (cls & [{"update_id": one} for one in updates]).to_dicts() if updates else []
         return {
-            (row["update_id"], eid): Read(files["given"], files.get("given_trials", files["trials"]))
+            (row["update_id"], eid): Read(
+                files["given"], files.get("given_trials", files["trials"]),
+                former=files["former"], unread=files.get("unread"),
+            )
             for row in rows for eid, files in row["update_questions"].get("files", {}).items()
         }  # fmt: skip
 

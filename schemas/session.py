@@ -178,7 +178,8 @@ class Session(WholeDelete, dj.Manual):
         check_lengths(Subject, {"subject": info.subject, "lab": info.lab}, info.eid)
         cls._check_identity(info)
         is_new = not (cls & {"eid": info.eid})
-        files = reading.files_at_registration(one, info.eid, new_folders.values(), behavior=is_new) if new else []
+        behavior = is_new or cls._lacks_behavior(info.eid)
+        files = reading.files_at_registration(one, info.eid, new_folders.values(), behavior=behavior)
         with cls.connection.transaction:
             Subject.insert1({"subject": info.subject, "lab": info.lab}, skip_duplicates=True)
             lab = (Subject & {"subject": info.subject}).fetch1("lab")
@@ -206,6 +207,12 @@ class Session(WholeDelete, dj.Manual):
         if unlisted:
             warnings.warn(f"session {eid}: not read, as ONE does not list them: {unlisted}. {LIST_AGAIN}", stacklevel=2)
         return bool(new)
+
+    @classmethod
+    def _lacks_behavior(cls, eid: str) -> bool:
+        """Return whether a session was registered before its trials and wheel came, and neither has been read."""
+        key = {"eid": eid}
+        return not (cls.File & key & "dataset LIKE '%%/_ibl_%%'" or Behavior & key or Wheel & key)
 
     @classmethod
     def _renew(cls, row: dict[str, Any]) -> list[str]:
@@ -472,6 +479,8 @@ class History:
         By path without revision the sha256 of files when they were first read, since the session was registered.
     read : set of str
         Paths without revision of all files that were read since the session was registered.
+    registered_at : datetime or None
+        When, UTC; None if none of its files were registered.
     """
 
     deleted: list[reading.Read]
@@ -479,11 +488,17 @@ class History:
     registered: list[reading.Source]
     first: dict[str, str]
     read: set[str]
+    registered_at: datetime.datetime | None
 
     @property
     def at_registration(self) -> reading.Read:
         """The files that the session was registered with, as far as their sha256 is known."""
-        return reading.Read(_known_hashes(self.registered))
+        return reading.Read(_known_hashes(self.registered), until=self.registered_at)
+
+    def at_registration_but(self, renewed: Collection[str]) -> reading.Read:
+        """Return ``at_registration`` without some files, as paths without revision."""
+        known = self.at_registration
+        return replace(known, hashes={path: one for path, one in known.hashes.items() if path not in renewed})
 
     @property
     def at_first(self) -> list[reading.Standing]:
@@ -502,7 +517,7 @@ class History:
 def since_deletions(
     known: Mapping[str, Mapping[str, str]], before: Mapping[str, History]
 ) -> dict[str, list[reading.Standing]]:
-    """Return by session the files of two writings since rows were deleted, and read again; one statement at most.
+    """Return by session the files of two writings since rows were deleted, and read again; two statements at most.
 
     Parameters
     ----------
@@ -513,10 +528,24 @@ def since_deletions(
     """
     deleted = {eid: one for eid, one in before.items() if one.deleted}
     trials = trials_keys([eid for eid, one in deleted.items() if any(read.trials for read in one.deleted)])
+    renewed = _renewed({eid: one for eid, one in deleted.items() if any(read.given for read in one.deleted)})
     return {
-        eid: reading.since_deletions(one.deleted, known[eid], trials.get(eid, ""), one.at_first)
+        eid: reading.since_deletions(
+            one.deleted, known[eid], trials.get(eid, ""), one.at_first, one.at_registration_but(renewed.get(eid, ()))
+        )
         for eid, one in deleted.items()
     }
+
+
+def _renewed(before: Mapping[str, History]) -> dict[str, set[str]]:
+    """Return the files, as paths without revision, that were registered anew: what they were before is not known."""
+    found: dict[str, set[str]] = {eid: set() for eid in before}
+    renewed = Deletion & {"deleted_table": "Session.File", "deletion_reason": RENEWED}
+    for row in renewed.to_dicts() if before else ():
+        for eid, dataset in ((key["eid"], key["dataset"]) for key in row["deleted_keys"] if key["eid"] in before):
+            at = before[eid].registered_at
+            found[eid] |= {reading.without_revision(dataset)} if at and at < row["deleted_at"] else set()
+    return found
 
 
 def history(known: Mapping[str, Mapping[str, str]], former: Mapping[str, Sequence[str]]) -> dict[str, History]:
@@ -541,8 +570,9 @@ def history(known: Mapping[str, Mapping[str, str]], former: Mapping[str, Sequenc
         # of a file that was read, and is gone from its path, an update or a deletion tells
         still = [one for one in files if reading.without_revision(one.dataset) not in read - set(hashes)]
         found[eid] = History(
-            deleted, present, [_as_saved_again(one, present) for one in still], reading.first_read(since, hashes), read
-        )
+            deleted, present, [_as_saved_again(one, present) for one in still], reading.first_read(since, hashes), read,
+            registered_at,
+        )  # fmt: skip
     return found
 
 

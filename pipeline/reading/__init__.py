@@ -37,6 +37,8 @@ from pipeline.reading.mixtures import (
     first_elsewhere,
     first_read,
     in_their_places,
+    joined,
+    last_given,
     mixed_revisions,
     mixtures_since,
     not_named,
@@ -52,7 +54,7 @@ from pipeline.reading.mixtures import (
     with_given,
 )
 from pipeline.reading.names import Place
-from pipeline.reading.registration import files_at_registration, files_now, is_registered
+from pipeline.reading.registration import files_at_registration, files_here, files_now, is_registered
 
 __all__ = [
     "Change",
@@ -75,6 +77,7 @@ __all__ = [
     "check_place",
     "clock_changes",
     "files_at_registration",
+    "files_here",
     "files_now",
     "find_sessions",
     "first_elsewhere",
@@ -88,6 +91,8 @@ __all__ = [
     "is_measured",
     "is_own",
     "is_registered",
+    "joined",
+    "last_given",
     "mixed_revisions",
     "mixtures_since",
     "not_named",

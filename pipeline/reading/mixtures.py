@@ -112,9 +112,13 @@ class Read:
     given : Read or None
         Of rows that an update has deleted: those that it was to read then, which it has compared with these.
     until : datetime, optional
-        When the rows were deleted, UTC; of rows that are there none.
+        When the rows were deleted, or the session registered, UTC; of rows that are there none.
     saved_again : bool
         No row was deleted: the files were saved again, with the same values in other bytes.
+    former : dict of str to str, optional
+        Of files that an update was to read: those of the session before, of the rows that there were.
+    unread : dict of str to str, optional
+        Likewise: fluorescence and neuropil before, of FOVs that were to be read again, of which there were no rows.
     """
 
     hashes: Mapping[str, str]
@@ -122,6 +126,8 @@ class Read:
     given: Read | None = None
     until: datetime.datetime | None = None
     saved_again: bool = False
+    former: Mapping[str, str] | None = None
+    unread: Mapping[str, str] | None = None
 
 
 def mixtures_since(former: Read, now: Read, is_of_other_rois: Callable[[str], bool] = lambda _: False) -> list[Mixture]:
@@ -254,8 +260,9 @@ def with_given(former: Mapping[str, str], given: Mapping[str, str]) -> dict[str,
 
 
 def since_deletions(
-    deleted: Sequence[Read], known: Mapping[str, str], trials: str, at_first: Sequence[Standing] = ()
-) -> list[Standing]:
+    deleted: Sequence[Read], known: Mapping[str, str], trials: str, at_first: Sequence[Standing] = (),
+    registered: Read | None = None,
+) -> list[Standing]:  # fmt: skip
     """Return the files of two writings of a session since rows of it were deleted, and read again.
 
     Parameters
@@ -268,6 +275,8 @@ def since_deletions(
         Hash of the trials that there are, but for their times.
     at_first : sequence of Standing
         What ``since_registration`` found: files that came later may complete it.
+    registered : Read, optional
+        The files at registration, as far as their sha256 is known.
 
     Returns
     -------
@@ -277,17 +286,48 @@ def since_deletions(
     every = list(at_first)
     found: list[Standing] = []
     earlier: list[Read] = []
+    before: set[tuple[str, str]] = set()
     for one, former, now in _steps(deleted, Read(known, trials)):
         told: list[Standing] = []
         if one.given is None:
             new = since(former, now, every, earlier)
         else:
             told, new = since_update(former, _of_rows(one.given, one.hashes), now, every, earlier)
+            if registered and registered.until and one.until and registered.until < one.until:
+                before |= _files_anywhere(registered.hashes)
+            before |= _files_anywhere(one.given.unread or {})
+            new += not_named(_not_seen(told, one.given, before), new)
         every += [*told, *new]
         found += new
         earlier.append(former)
+        before |= _files_anywhere(one.hashes)
     still = (one.among(known) for one in found)
     return [one for one in still if one]
+
+
+def _not_seen(told: Iterable[Standing], given: Read, known: set[tuple[str, str]]) -> Iterator[Standing]:
+    """Yield what an update would have told of files of before that it did not see, since their rows came later.
+
+    So it is with a FOV that had not been read yet, a wheel to come, and rows that had been deleted by hand.
+
+    Parameters
+    ----------
+    told : iterable of Standing
+    given : Read
+        What the update was to read.
+    known : set of (str, str)
+        The files that there were before the update, as ``_files_anywhere`` returns them.
+    """
+    seen = set(map(_row, given.former or ()))
+    for one in told if seen else ():
+        unseen = (path for path in one.mixture.older if _row(path) not in seen)
+        if older := tuple(path for path in unseen if _files_anywhere({path: one.former[path]}) <= known):
+            yield replace(one, mixture=replace(one.mixture, older=older))
+
+
+def _files_anywhere(hashes: Mapping[str, str]) -> set[tuple[str, str]]:
+    """Return path and sha256 of files; behaviour by its name, as it may be moved to the folder of a task."""
+    return {(path if _is_of_fov(path) else _name(path), sha256) for path, sha256 in hashes.items()}
 
 
 def first_read(deleted: Iterable[Read], known: Mapping[str, str]) -> dict[str, str]:
@@ -435,7 +475,7 @@ def readings_before(deleted: Sequence[Read], now: Read) -> list[Read]:
 def _steps(deleted: Sequence[Read], now: Read) -> list[tuple[Read, Read, Read]]:
     """Return each deletion with the files of the session before it, and those that had been read again after it."""
     steps, after = [], now
-    for one in reversed(deleted):
+    for one in map(_with_unread, reversed(deleted)):
         before, again = _before_and_after(one.hashes, after.hashes)
         trials_before = one.trials or after.trials
         steps.append((one, Read(before, trials_before), Read(again, after.trials)))
@@ -443,6 +483,15 @@ def _steps(deleted: Sequence[Read], now: Read) -> list[tuple[Read, Read, Read]]:
         stayed = {path: sha256 for path, sha256 in after.hashes.items() if _row(path) not in rows}
         after = Read(stayed | dict(one.hashes), trials_before)
     return steps[::-1]
+
+
+def _with_unread(one: Read) -> Read:
+    """Return a deletion as if the signals that an update looked at, and that had not been read, had been read before.
+
+    They are of the extraction of the FOV that was read again, whenever a signal of it is asked for.
+    """
+    unread, rows = (one.given and one.given.unread) or {}, set(map(_row, one.hashes))
+    return replace(one, hashes={**{path: unread[path] for path in unread if _folder(path) in rows}, **one.hashes})
 
 
 def as_saved_again(deleted: Sequence[Read], known: Mapping[str, str]) -> tuple[list[Read], dict[tuple[str, str], str]]:
@@ -469,6 +518,12 @@ def as_saved_again(deleted: Sequence[Read], known: Mapping[str, str]) -> tuple[l
             found.append(replace(one, hashes=hashes, given=given))
             after |= hashes
     return found[::-1], present
+
+
+def last_given(deleted: Sequence[Read], path: str) -> str:
+    """Return the sha256 of the file at a path that the last update before was to read, or looked at; '' if none did."""
+    given = (one.given.hashes.get(path, "") for one in reversed(deleted) if one.given)
+    return next(filter(None, given), "")
 
 
 def renamed(hashes: Mapping[str, str], present: Mapping[tuple[str, str], str]) -> dict[str, str]:
@@ -563,6 +618,22 @@ def not_named(found: Iterable[Standing], named: Sequence[Standing]) -> list[Stan
     """Return what was found of which no newer file has been named as such."""
     newer = {(one.mixture.what, path) for one in named for path in one.mixture.newer}
     return [one for one in found if not {(one.mixture.what, path) for path in one.mixture.newer} & newer]
+
+
+def joined(named: Sequence[Standing], found: Iterable[Standing]) -> list[Standing]:
+    """Return what was named, with what was found of it later: other files that are older than the same ones.
+
+    What else was found of files that were named as newer is left out, as by ``not_named``.
+    """
+    found = list(found)
+    with_more = []
+    for one in named:
+        same = [other for other in found if other.mixture.what == one.mixture.what]
+        more = [other for other in same if set(other.mixture.newer) <= set(one.mixture.newer)]
+        older = {path for other in (one, *more) for path in other.mixture.older} - set(one.mixture.newer)
+        former = {path: sha256 for other in (*more, one) for path, sha256 in other.former.items()}
+        with_more.append(Standing(replace(one.mixture, older=tuple(sorted(older))), former))
+    return [*with_more, *not_named(found, named)]
 
 
 def _in_rows(hashes: Mapping[str, str], rows: set[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,16 @@ def files_at_registration(one: Any, eid: str, collections: Iterable[str], *, beh
 def files_now(reader: SessionReader, paths: Iterable[str]) -> list[Source]:
     """Return what is known now of those of some files that ONE still prefers; see ``SessionReader.unread``."""
     return [reader.unread(path, MAX_HASHED) for path in paths if reader.default(without_revision(path)) == path]
+
+
+def files_here(reader: SessionReader, datasets: Iterable[str]) -> dict[str, Source]:
+    """Return those of some datasets, paths without revision, that ONE prefers and that are on this machine.
+
+    Their sha256 is that of the whole file. If ONE can download files there are none: a file here may be a former one.
+    """
+    listed = [] if reader.is_remote else _listed(reader, lambda _: list(datasets))
+    files = (reader.unread(path, sys.maxsize) for path in listed)
+    return {without_revision(one.dataset): one for one in files if one.sha256}
 
 
 def is_registered(file: Path | None, read: Source, registered: Source) -> bool:

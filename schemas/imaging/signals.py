@@ -18,7 +18,7 @@ from pipeline.errors import DataError, NotFoundError
 from pipeline.reading.fov import SIGNALS
 from pipeline.settings.signals import DffSettings, SignalSettings
 from pipeline.signals.dff import dff
-from pipeline.storage.arrays import pack
+from pipeline.storage.arrays import pack, unpack
 from schemas.cascade import WholeDelete
 from schemas.imaging.packing import ROIBlocks
 from schemas.imaging.tables import FOV, ROI, Activity, read_recorded  # noqa: F401  # a definition names ROI
@@ -179,6 +179,15 @@ def _packed(found: reading.Fluorescence, frame_times: np.ndarray, settings: Sign
         neuropil = None if found.neuropil is None else found.neuropil[:, rois].T
         rows += [pack(trace) for trace in dff(found.traces[:, rois].T, neuropil, frame_times, settings.of_dff)]
     return np.dtype(np.float32).str, rows
+
+
+def signal_of(
+    found: reading.Fluorescence, frame_times: np.ndarray, settings: SignalSettings, rois: np.ndarray
+) -> np.ndarray:  # fmt: skip
+    """Return the signal (n, T) of some ROIs (n,) of a FOV, as ``Signal`` has it."""
+    neuropil = None if found.neuropil is None else found.neuropil[:, rois]
+    _, packed = _packed(found._replace(traces=found.traces[:, rois], neuropil=neuropil), frame_times, settings)
+    return np.array([unpack(one) for one in packed])
 
 
 def waiting_signals() -> dj.QueryExpression:

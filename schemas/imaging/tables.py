@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import datajoint as dj
 import numpy as np
@@ -189,8 +190,8 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
     def check(cls, key, data, sources, replaced=()):
         """Refuse also a FOV whose times, positions or uuids do not go together with those that have been read.
 
-        The FOVs of a session are scanned in turn, so that they start within a frame, but not at the same time. No two
-        have their ROIs at the same positions. No two ROIs have the same uuid.
+        The FOVs of a session are scanned in turn, so that they start within a frame, but not at the same time, and take
+        as long. No two have their ROIs at the same positions. No two ROIs have the same uuid.
         """
         super().check(key, data, sources, replaced)
         _check_places(key, sources, replaced)
@@ -199,10 +200,10 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
 
     @classmethod
     def check_together(cls, key, data, sources, other_key, other, other_sources):
-        """Refuse also two FOVs of a session that do not start within a frame of each other."""
+        """Refuse also two FOVs of a session that do not start, and end, within a frame of each other."""
         super().check_together(key, data, sources, other_key, other, other_sources)
         if key["eid"] == other_key["eid"]:
-            _check_starts(key, data, other_key["fov"], float(other.frame_times[0]))
+            _check_extent(key, data, other_key["fov"], Extent.of(other.frame_times))
 
 
 def _check_places(key: dict, sources: Sequence[reading.Source], replaced: Sequence[dict]) -> None:
@@ -222,19 +223,52 @@ def _check_start(key: dict, data: reading.FOVData, replaced: Sequence[dict]) -> 
     at_once = others & near("imaging_start", start, AT_ONCE)
     for row in [*elsewhere.keys(order_by="KEY", limit=1), *at_once.keys(order_by="fov", limit=1)]:
         raise copy_error(key, place, row["eid"], f"alf/FOV_{row['fov']:02d}/{TIMES}")
-    for row in others.proj("imaging_start").to_dicts(order_by="fov"):
-        _check_starts(key, data, row["fov"], row["imaging_start"])
+    for row in others.proj("imaging_start", "imaging_end", "n_frames", "n_bouts").to_dicts(order_by="fov"):
+        extent = Extent(row["imaging_start"], row["imaging_end"], row["n_frames"], row["n_bouts"])
+        _check_extent(key, data, row["fov"], extent)
 
 
-def _check_starts(key: dict, data: reading.FOVData, fov: int, other_start: float) -> None:
-    """Refuse a FOV that does not start within a frame of another of its session, at ``other_start`` in s."""
-    start, apart = data.frame_times[0], float(data.frame_period)
-    if abs(other_start - start) > apart:
+class Extent(NamedTuple):
+    """Times of the first and the last frame of a FOV (s), their number, and that of stretches without a gap."""
+
+    start: float
+    end: float
+    n_frames: int
+    n_bouts: int
+
+    @classmethod
+    def of(cls, frame_times: np.ndarray) -> Extent:
+        """Return that of frames."""
+        return cls(float(frame_times[0]), float(frame_times[-1]), len(frame_times), len(clock.bouts(frame_times)))
+
+    @property
+    def seconds(self) -> float:
+        """From the first frame to the last."""
+        return self.end - self.start
+
+
+def _check_extent(key: dict, data: reading.FOVData, fov: int, other: Extent) -> None:
+    """Refuse a FOV that does not start within a frame of another of its session, or does not take as long."""
+    own, apart = Extent.of(data.frame_times), float(data.frame_period)
+    place: dict[str, Any] = {
+        "eid": key["eid"], "fov": key["fov"], "dataset": f"alf/FOV_{key['fov']:02d}/{TIMES}",
+        "do": f"If files were still to come: meso update {key['eid']}",
+    }  # fmt: skip
+    if abs(other.start - own.start) > apart:
         raise DataError(
             "the FOV starts at another time than the others of its session: its clock is another",
-            eid=key["eid"], fov=key["fov"], dataset=f"alf/FOV_{key['fov']:02d}/{TIMES}",
-            expected=f"within a frame ({apart:.3f} s) of {other_start:.3f} s, as FOV_{fov:02d}",
-            found=f"{start:.3f} s", do=f"If files were still to come: meso update {key['eid']}",
+            expected=f"within a frame ({apart:.3f} s) of {other.start:.3f} s, as FOV_{fov:02d}",
+            found=f"{own.start:.3f} s", **place,
+        )  # fmt: skip
+    expected, slack, is_told = other.seconds, apart, True
+    if own.n_frames != other.n_frames:  # those that one of them lacks may lie beyond a pause
+        expected, slack = other.seconds * (own.n_frames - 1) / (other.n_frames - 1), max(apart, clock.GAP)
+        is_told = own.n_bouts == other.n_bouts == 1
+    if is_told and abs(expected - own.seconds) > slack:
+        raise DataError(
+            "the frames of the FOV take another time than those of the others of its session: its clock is another",
+            expected=f"{expected:.3f} s for {own.n_frames} frames, as FOV_{fov:02d}, within {slack:.3f} s",
+            found=f"{own.seconds:.3f} s", **place,
         )  # fmt: skip
 
 

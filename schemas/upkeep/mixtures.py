@@ -242,7 +242,7 @@ def _standing(past: _Past) -> dict[str, list[reading.Standing]]:
         if one := reading.still_standing(row["mixed_what"], row["mixed_reason"], newer, older, known[eid]):
             found[eid].append(one)  # also if the session was registered again since: its files are what they were
     for eid, standing in since_deletions(known, before).items():
-        found[eid] += reading.not_named(standing, found[eid])
+        found[eid] = reading.joined(found[eid], standing)
     return found
 
 

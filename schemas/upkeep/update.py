@@ -11,9 +11,10 @@ import datetime
 import math
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -23,8 +24,8 @@ from datajoint.errors import DuplicateError
 
 from pipeline import reading
 from pipeline.errors import DataError, MesoError
-from pipeline.reading.fov import POSITIONS, SIGNALS, TYPES, UUIDS, is_of_same_rois
-from pipeline.reading.plausible import sample_of, sampled
+from pipeline.reading.fov import POSITIONS, TYPES, UUIDS, is_of_same_rois
+from pipeline.storage.arrays import unpack
 from schemas.behavior import ChoiceModel
 from schemas.cascade import Cascade
 from schemas.days.tables import SharedEmbedding, SharedEmbeddingTask
@@ -41,9 +42,8 @@ from schemas.decoding.tables import (
     TrialFeatures,
 )
 from schemas.embedding import Embedding, ImportedOrder, RasterTiles, embeddings_of_fovs
-from schemas.imaging.reading import fov_traces
-from schemas.imaging.signals import Signal, SignalParams
-from schemas.imaging.tables import FOV, Activity
+from schemas.imaging.signals import Signal, SignalParams, signal_of
+from schemas.imaging.tables import FOV
 from schemas.labels import notes_on_labels
 from schemas.provenance import OF_UPDATE, FormerResult, SourceUpdate, now
 from schemas.queries.ids import subjects_of
@@ -63,11 +63,13 @@ from schemas.session import (
     exchange_notes,
     mixture_note,
     one_for,
+    registered_hashes,
     trials_key,
     trials_of,
 )
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
+from schemas.upkeep.copied_in_part import check_whole, check_whole_signal, names_in, notes_on_parts, stored_and_new
 from schemas.upkeep.mixtures import file_hashes, mixture_rows, readings_before, standing_mixtures
 from schemas.upkeep.saved_again import record_files, same_values
 from schemas.upkeep.unfinished import unfinished_updates, waiting_subjects
@@ -83,8 +85,6 @@ RESULTS: dict[type[dj.Table], tuple[str, ...]] = {
 }  # fmt: skip
 #: Tables of curves that are compared, and the name of their questions in ``SourceUpdate.update_questions``.
 COMPARED: dict[type[NDCFamily | NDCCohort], str] = {NDCFamily: "families", NDCCohort: "cohorts"}
-#: Of the ROIs that are compared so many have other values than before, and so many the same, in a file of both.
-MIN_IN_PART = 5
 #: Columns of a set of sessions that are arguments of ``SessionSet.add``.
 RULE = {
     "set_neurons_only": "neurons_only",
@@ -205,13 +205,16 @@ class _Found:
     mixtures : list of Standing
         Files that are not of one writing.
     given : dict of str to str
-        The sha256 of each new file, by path without revision.
+        The sha256 of each new file, by path without revision; also of fluorescence and neuropil that are not read.
+    unread : dict of str to str
+        Of these the sha256 that they had before.
     trials : str
         ``trials_key`` of the new trials; '' if these stay.
     """
 
     mixtures: list[reading.Standing]
     given: dict[str, str]
+    unread: dict[str, str]
     trials: str
 
 
@@ -238,36 +241,78 @@ def _ready(
     found = {}
     for eid in sorted({row.key["eid"] for row in ready}):
         own = [one for one in read if one.row.key["eid"] == eid]
+        here = _signals_here(eid, own)
         if not dry_run:
-            _complete_files(eid, own)
-        found[eid], notes = _found(eid, own)
+            beside = [file for files in here.values() for file in files.values()]
+            _complete_files(eid, [*(source for one in own for source in one.sources), *beside])
+        found[eid], notes = _found(eid, own, here)
         done.notes += [*_notes_on(eid, found[eid].mixtures), *notes]
     return ready, found
 
 
-def _complete_files(eid: str, read: list[_Read]) -> None:
+def _complete_files(eid: str, files: list[reading.Source]) -> None:
     """Write down which new files are those that a session was registered with: see ``Session.File``."""
-    reader = reading.SessionReader(one_for(eid), eid)
-    Session.File.complete(reader, [source for one in read for source in one.sources])
+    Session.File.complete(reading.SessionReader(one_for(eid), eid), files)
 
 
-def _found(eid: str, read: list[_Read]) -> tuple[_Found, list[str]]:
+def _found(
+    eid: str, read: list[_Read], here: dict[str, dict[str, reading.Source]]
+) -> tuple[_Found, list[str]]:  # fmt: skip
     """Return what is found of the new files of a session, and notes on other FOVs' files, and on labels."""
-    hashes, given, new_trials = file_hashes(eid), _given(read), _new_trials(read)
-    former = reading.Read(hashes, trials_key(trials_of(eid)), until=now())
-    new = reading.Read(reading.with_given(hashes, given), new_trials or former.trials)
-    deleted, earlier = readings_before(eid, former)
+    read_now, new_trials = _given(read), _new_trials(read)
+    stored = reading.Read(file_hashes(eid), trials_key(trials_of(eid)), until=now())
+    deleted, earlier = readings_before(eid, stored)
+    unread, beside = _unread_signals(eid, here, stored.hashes, read_now, deleted)
+    former, given = replace(stored, hashes={**unread, **stored.hashes}), beside | read_now
+    new = reading.Read(reading.with_given(former.hashes, given), new_trials or former.trials)
     fovs = {(FOVFolder & one.row.key).fetch1("collection"): one for one in read if one.row.table == FOV.__name__}
     mixtures = reading.since(
-        former, new, standing_mixtures(eid, hashes), earlier,
+        former, new, standing_mixtures(eid, stored.hashes), earlier,
         lambda folder: folder in fovs and not _is_activity_of_same_rois(fovs[folder]),
     )  # fmt: skip
-    places = reading.first_elsewhere([*deleted, former], new.hashes)
+    # without what is not read: of that, nothing is known of the times before the last
+    hashes = reading.with_given(stored.hashes, read_now)
+    places = reading.first_elsewhere([*deleted, stored], hashes)
     behaviour = [LABELLED[one.row.table] for one in read if one.row.table in LABELLED]
-    return _Found(mixtures, given, new_trials), [
-        *exchange_notes(eid, {path: (eid, place) for path, place in places.items() if path in given}),
-        *notes_on_labels(eid, [*deleted, former], new.hashes, behaviour),
+    return _Found(mixtures, given, unread, new_trials), [
+        *exchange_notes(eid, {path: (eid, place) for path, place in places.items() if path in read_now}),
+        *notes_on_labels(eid, [*deleted, stored], hashes, behaviour),
     ]  # fmt: skip
+
+
+def _signals_here(eid: str, read: list[_Read]) -> dict[str, dict[str, reading.Source]]:
+    """Return the files of fluorescence and neuropil of FOVs that are read again, by collection and path."""
+    fovs = [one.row.key for one in read if one.row.table == FOV.__name__]
+    collections = (FOVFolder & fovs).to_arrays("collection").tolist() if fovs else []
+    reader = reading.SessionReader(one_for(eid), eid)
+    names = {one: reading.fluorescence_datasets(one, neuropil=True) for one in collections}
+    return {one: reading.files_here(reader, datasets) for one, datasets in names.items()}
+
+
+def _unread_signals(
+    eid: str, here: dict[str, dict[str, reading.Source]], hashes: Mapping[str, str], given: Mapping[str, str],
+    deleted: Sequence[reading.Read],
+) -> tuple[dict[str, str], dict[str, str]]:  # fmt: skip
+    """Return the files of fluorescence and neuropil that no row of FOVs that are read again was read from.
+
+    They are written with the rest of an extraction, and may be read later. What an earlier update saw of them counts,
+    or else what they were at registration.
+
+    Returns
+    -------
+    before, now : dict of str to str
+        Their sha256 by path without revision; ``now`` with those of all signals of these FOVs.
+    """
+    registered = registered_hashes([eid]).get(eid, {})
+    before: dict[str, str] = {}
+    now: dict[str, str] = {}
+    for files in here.values():
+        unread = [path for path in files if path not in hashes and path not in given]
+        known = {path: reading.last_given(deleted, path) or registered.get(path, "") for path in unread}
+        if found := {path: sha256 for path, sha256 in known.items() if sha256}:
+            before |= found
+            now |= {path: one.sha256 for path, one in files.items() if path in found or path in hashes}
+    return before, now
 
 
 def _given(read: list[_Read]) -> dict[str, str]:
@@ -314,7 +359,10 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done
         data, sources = table.make_compute(row.key, *table.make_fetch(row.key))
         replaced = [other.key for other in changed if other.table == row.table]
         table.check(row.key, data, sources, replaced=replaced)
-        _check_whole(row, data)
+        check_whole(row, data)
+        if row.table == Signal.__name__:
+            check_whole_signal(row, lambda rois: np.array([unpack(data[1][roi]) for roi in rois]))
+        done.notes += notes_on_parts(row, data)
         done.notes += _against_wheel(row, data, changed)
     except MesoError as error:
         return f"the new files cannot be used: {error}"
@@ -329,13 +377,15 @@ def _signal_problem(row: ChangedRow, read: list[_Read]) -> str:
     What can be used is appended to ``read``.
     """
     registered, collection, _, _ = Signal().make_fetch(row.key)
-    neuropil = (SignalParams & row.key).settings().needs_neuropil
+    settings = (SignalParams & row.key).settings()
     for fov in [one.data for one in read if row.is_of(one.row)]:
         try:
             client = one_for(row.key["eid"], registered)
             found = reading.read_fluorescence(
-                client, row.key["eid"], row.key["fov"], collection, fov, neuropil=neuropil
+                client, row.key["eid"], row.key["fov"], collection, fov, neuropil=settings.needs_neuropil
             )
+            if (FOV & row.key).fetch1("n_frames", "n_rois") == found.traces.shape:
+                check_whole_signal(row, partial(signal_of, found, fov.frame_times, settings))
         except MesoError as error:
             return f"the new files cannot be used: {error}"
         read.append(_Read(row, None, found.reader.sources))
@@ -420,44 +470,10 @@ def _is_activity_of_same_rois(one: _Read) -> bool:
     Activity that is deconvolved again alone is. If it comes with positions or types, or cannot be compared, it is taken
     to be.
     """
-    if _names(one.row) & {TYPES, POSITIONS, UUIDS} or (samples := _stored_and_new(one.row, one.data)) is None:
+    if names_in(one.row) & {TYPES, POSITIONS, UUIDS} or (samples := stored_and_new(one.row, one.data)) is None:
         return True
     stored, new = samples
     return is_of_same_rois(((FOV & one.row.key).fetch1("signal"), stored), (one.data.signal, new))
-
-
-def _check_whole(row: ChangedRow, data: Any) -> None:
-    """Refuse activity of which the ROIs up to some line have the stored values and the others have not, or the reverse.
-
-    So it is in a file that was copied over the former one, and not to its end. ROIs without activity do not count.
-    """
-    if row.table != FOV.__name__ or (samples := _stored_and_new(row, data)) is None:
-        return
-    stored, new = samples
-    same = (stored == new).all(axis=1)[np.ptp(stored, axis=1) > 0]
-    # a ROI that has its line by chance, in another order, is no part
-    if min(same.sum(), (~same).sum()) >= MIN_IN_PART and np.count_nonzero(np.diff(same)) <= 3:
-        raise DataError(
-            "a part of the ROIs has the activity of before, bit by bit, and the rest has not", eid=row.key["eid"],
-            fov=row.key["fov"], dataset=(FOVFolder & row.key).fetch1("collection") + f"/{SIGNALS[data.signal]}",
-            expected="other values in all ROIs", found=f"those of before in {same.sum()} of {len(same)} that were "
-            "compared: was the file copied in part, over the former one?",
-            do=f"Copy it again. If it is whole: meso delete {row.key['eid']}, and read the session again",
-        )  # fmt: skip
-
-
-def _names(row: ChangedRow) -> set[str]:
-    """Return the names of the datasets that have changed."""
-    return {reading.without_revision(change.dataset).rpartition("/")[2] for change in row.changes}
-
-
-def _stored_and_new(row: ChangedRow, data: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return samples (n, T') of the stored and of the new activity of a FOV; None if they cannot be compared."""
-    stored, shape = (FOV & row.key).fetch1(), data.traces.shape
-    is_same_shape = (stored["n_frames"], stored["n_rois"]) == shape
-    if not (_names(row) & set(SIGNALS.values()) and is_same_shape and Activity & row.key):
-        return None
-    return fov_traces(row.key["eid"], row.key["fov"], *sampled(*shape)), sample_of(data.traces)
 
 
 def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -> list[dict[str, Any]]:
@@ -565,7 +581,10 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
 def _files_of(eid: str, former: dict[str, str], found: _Found) -> dict[str, Any]:
     """Return the files of a session before, and those that are to be read, with the hashes of the trials."""
     trials = trials_key(trials_of(eid))
-    return {"former": former, "given": found.given, "trials": trials, "given_trials": found.trials or trials}
+    return {
+        "former": former, "unread": found.unread, "given": found.given, "trials": trials,
+        "given_trials": found.trials or trials,
+    }  # fmt: skip
 
 
 def _rows(cascades: list[Cascade], title: str) -> list[dict]:
@@ -703,7 +722,7 @@ def _mixtures_since(row: dict[str, Any], eid: str) -> list[reading.Standing]:
     update = {"update_id": row["update_id"]}
     read = reading.Read(file_hashes(eid), trials_key(trials_of(eid)))
     _, found = reading.since_update(
-        reading.Read(files["former"], files["trials"]),
+        reading.Read({**files.get("unread", {}), **files["former"]}, files["trials"]),
         reading.Read(files["given"], files.get("given_trials", files["trials"])),
         read, standing_mixtures(eid, files["former"]), readings_before(eid, read)[1],
     )  # fmt: skip

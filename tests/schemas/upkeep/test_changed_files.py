@@ -1165,7 +1165,7 @@ def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(stored
     with pytest.warns(UserWarning, match="others have not") as warned:
         meso._read_again(stored.eid)  # what load_or_embed(eid, rerun=True) does
     (note,) = [str(warning.message) for warning in warned]
-    new = ", ".join(f"alf/FOV_00/{name}" for name in (ACTIVITY, UUIDS))
+    new = ", ".join(f"alf/FOV_00/{name}" for name in (ACTIVITY, FLUORESCENCE, UUIDS))
     assert f"session {stored.eid}: files of ROIs have changed ({new}), and others have not (" in note
     assert all(f"alf/FOV_00/{name}" in note for name in (TYPES, POSITIONS, REGIONS, PLACES))
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from support.broken_sessions import Repository, copy_session, made_session, new_uuids, remove
-from support.corpus import ACTIVITY, POSITIONS, UIDS, UUIDS
+from support.corpus import ACTIVITY, POSITIONS, TIMES, TRIALS, UIDS, UUIDS, WHEEL, WHEEL_TIMES
 
 from pipeline.demo.repository import session_eid, write_one_tables
+from pipeline.errors import DataError
 from pipeline.reading.fov import NEUROPIL, SIGNALS
+from pipeline.settings.signals import SignalSettings
 from populate_scripts.ingest import ingest
 from schemas.imaging.reading import fov_traces
+from schemas.imaging.signals import Signal, SignalTask
+from schemas.imaging.tables import FOV
+from schemas.session import Session
+from schemas.upkeep.mixtures import notes_of
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
+from schemas.work.reports import retry
 
 pytestmark = pytest.mark.one_backend  # files are compared without the server
 
@@ -42,6 +52,12 @@ def lab(database, template, tmp_path) -> Iterator[Repository]:
 
 def fov_of(lab: Repository) -> Path:
     return lab.alf("it") / "FOV_00"
+
+
+def register_again(lab: Repository) -> None:
+    """Register the session with its files as they are."""
+    (Session & {"eid": lab.eids["it"]}).delete()
+    ingest([lab.eids["it"]], cache_dir=lab.root)
 
 
 def other_order(n_rois: int) -> np.ndarray:
@@ -121,6 +137,166 @@ def test_activity_of_two_extractions_is_refused_when_it_is_first_read(lab, share
     errors = fill(SESSION_TABLES, {"eid": eid}).errors
     assert [(table, key["fov"]) for table, key, _ in errors] == [("FOV", 0)]
     assert OTHER_ROIS in errors[0][2]
+
+
+@pytest.mark.parametrize("share", [0.03, 0.5, 0.97])
+def test_activity_in_the_other_order_that_was_copied_in_part_is_refused(lab, share):
+    """Frame after frame: the first frames are deconvolved again, in all ROIs, and the last ones are not."""
+    fov, eid = fov_of(lab), lab.eids["it"]
+    traces = np.load(fov / ACTIVITY)
+    np.save(fov / ACTIVITY, np.ascontiguousarray(traces))
+    register_again(lab)
+    before = (fov / ACTIVITY).read_bytes()
+    assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    np.save(fov / ACTIVITY, np.ascontiguousarray(traces * 1.25))
+    copied_in_part(fov / ACTIVITY, before, share)
+    (failure,) = update([eid]).failures
+    assert f"{ACTIVITY}: a part of the frames has the activity of before" in failure
+    np.save(fov / ACTIVITY, np.ascontiguousarray(traces * 1.25))
+    assert update([eid]).failures == []
+
+
+def ask_signal(eid: str, kind: str) -> None:
+    SignalTask.ask([eid], [SignalSettings(kind)])
+    assert fill([Signal], {"eid": eid}).errors == []
+
+
+@pytest.mark.parametrize(("kind", "name", "order"), [
+    ("fluorescence", FLUORESCENCE, "F"), ("dff", FLUORESCENCE, "F"), ("dff", NEUROPIL, "F"), ("dff", FLUORESCENCE, "C"),
+])  # fmt: skip
+def test_fluorescence_and_neuropil_that_were_copied_in_part_are_refused(lab, kind, name, order):
+    """A signal was made of them; the first ones are scaled, so that they are of their ROIs."""
+    fov, eid = fov_of(lab), lab.eids["it"]
+    traces = np.load(fov / name)
+    np.save(fov / name, np.asarray(traces, order=order))
+    register_again(lab)
+    before = (fov / name).read_bytes()
+    assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    ask_signal(eid, kind)
+    np.save(fov / name, np.asarray(traces * np.float32(1.25), order=order))
+    copied_in_part(fov / name, before, 0.5)
+    (failure,) = update([eid]).failures
+    assert f"a part of the {'ROIs' if order == 'F' else 'frames'} has the activity of before" in failure
+    np.save(fov / ACTIVITY, np.load(fov / ACTIVITY, mmap_mode="r") * np.float32(0.5))  # the FOV is read again, too
+    assert any("a part of the" in text for text in update([eid]).failures)
+
+
+@pytest.mark.parametrize("name", [f"FOV_00/{TIMES}", WHEEL_TIMES, WHEEL])
+def test_times_that_were_copied_in_part_are_noted(lab, name):
+    path, eid = lab.alf("it") / name, lab.eids["it"]
+    values, before = np.load(path), path.read_bytes()
+    assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    np.save(path, values - 0.004)
+    whole = path.read_bytes()
+    copied_in_part(path, before, 0.5)
+    done = update([eid], dry_run=True)
+    assert done.failures == []
+    (note,) = [text for text in done.notes if "bit by bit" in text]
+    assert f"the last {(values == np.load(path)).sum()} of {len(values)} values are those of before" in note
+    path.write_bytes(whole)
+    assert not any("bit by bit" in text for text in update([eid], dry_run=True).notes)
+
+
+def drifted(times: np.ndarray, rate: float) -> np.ndarray:
+    return times[0] + rate * (times - times[0])
+
+
+def test_clocks_that_drift_from_each_other_are_refused(lab):
+    """The times of a FOV are of another clock, that starts with the others."""
+    eid = lab.eids["it"]
+    path = lab.alf("it") / "FOV_01" / TIMES
+    times = np.load(path)
+    assert fill([FOV], {"eid": eid, "fov": 0}).errors == []
+    drifting = drifted(times, 1.003)
+    assert drifting[-1] - times[-1] > 1.5 * np.median(np.diff(times))
+    np.save(path, drifting)
+    ((table, key, message),) = fill([FOV], {"eid": eid}).errors
+    assert (table, key["fov"]) == ("FOV", 1) and "take another time than those of the others" in message
+    np.save(path, times)
+    retry(eid=eid)
+    assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    np.save(path, drifting)
+    (failure,) = update([eid], dry_run=True).failures
+    assert "take another time than those of the others" in failure
+    other = fov_of(lab) / TIMES
+    np.save(other, np.load(other) + 0.001)  # both are read again
+    assert any("take another time" in text for text in update([eid], dry_run=True).failures)
+
+
+@pytest.mark.parametrize(("drift", "n_cut", "pause", "is_refused"), [
+    (1, 0, 0, False), (1.003, 0, 0, True), (0.997, 0, 0, True), (1, 0, 30, False), (1.003, 0, 30, True),
+    (1, 20, 0, False), (1.003, 20, 0, True), (1, 20, 30, False), (1.0002, 0, 0, False),
+])  # fmt: skip
+def test_frames_of_two_fovs_take_the_same_time(drift, n_cut, pause, is_refused):
+    """One of them may lack frames, unless there is a pause; all of them pause together."""
+    times = 0.2 * np.arange(3000) + np.where(np.arange(3000) < 2990, 0, pause)
+    one, other = (
+        SimpleNamespace(frame_times=some, frame_period=0.2)
+        for some in (times, 0.01 + drifted(times, drift)[: len(times) - n_cut])
+    )
+    keys = [{"eid": "x", "fov": fov} for fov in range(2)]
+    with pytest.raises(DataError, match="take another time") if is_refused else nullcontext():
+        FOV.check_together(keys[0], one, [], keys[1], other, [])
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_fluorescence_that_no_row_was_read_from_is_of_the_extraction_that_was_read(lab, is_left):
+    """It is left beside a new extraction, or comes with it and is then of a third."""
+    fov, eid = fov_of(lab), lab.eids["it"]
+    signals = {name: (fov / name).read_bytes() for name in (FLUORESCENCE, NEUROPIL)}
+    assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    if is_left:  # of the same ROIs, so that the values do not tell
+        np.save(fov / ACTIVITY, np.asfortranarray(np.load(fov / ACTIVITY) * np.float32(1.25)))
+        new_uuids(fov / UUIDS, 77)
+    else:
+        extract_again(fov)
+        signals = {name: (fov / name).read_bytes() for name in signals}
+    done = update([eid])
+    assert done.failures == []
+    noted = [text for text in done.notes if "files of ROIs have changed" in text]
+    assert bool(noted) is is_left
+    if not is_left:
+        for name in signals:
+            np.save(fov / name, np.asfortranarray(np.load(fov / name) * np.float32(1.25)))
+    SignalTask.ask([eid], [SignalSettings("dff")])
+    with pytest.warns(UserWarning, match="files of ROIs have changed") as told:
+        fill([Signal], {"eid": eid, "fov": 0})
+    assert all(FLUORESCENCE in str(one.message) for one in told)
+    (note,) = [one.text for one in notes_of([eid])]
+    newer, older = note.split("and others have not")
+    assert FLUORESCENCE in (older if is_left else newer) and ACTIVITY in (newer if is_left else older)
+    if not is_left:
+        for name, content in signals.items():
+            (fov / name).write_bytes(content)
+        assert update([eid]).failures == [] and notes_of([eid]) == []
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_behaviour_that_came_after_the_session_was_registered_is_known_from_the_next_registration_on(lab, is_replaced):
+    lab.add("bare", "STEP2")
+    eid, alf, aside = lab.eids["bare"], lab.alf("bare"), lab.root / "aside"
+    aside.mkdir()
+    files = [path for path in alf.iterdir() if path.name.startswith("_ibl_")]
+    for path in files:
+        path.rename(aside / path.name)
+    write_one_tables(lab.root)
+    ingest([eid], cache_dir=lab.root)
+    for path in files:
+        (aside / path.name).rename(path)
+    write_one_tables(lab.root)
+    of_behaviour = Session.File & {"eid": eid} & "dataset LIKE '%%/_ibl_%%'"
+    assert len(of_behaviour) == 0
+    ingest([eid], cache_dir=lab.root)
+    assert {row["dataset"] for row in of_behaviour.to_dicts()} >= {f"alf/{WHEEL_TIMES}", f"alf/{TRIALS}"}
+    if is_replaced:
+        np.save(alf / WHEEL_TIMES, np.load(alf / WHEEL_TIMES) + 0.004)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    assert any("have changed since the session was registered" in str(one.message) for one in told) is is_replaced
+    before = of_behaviour.to_dicts()
+    ingest([eid], cache_dir=lab.root)
+    assert of_behaviour.to_dicts() == before
 
 
 def test_neuropil_that_was_copied_in_part_over_a_former_one_is_refused(lab):

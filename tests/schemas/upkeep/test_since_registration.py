@@ -572,3 +572,93 @@ def test_a_file_that_no_error_named_is_noted_if_it_was_replaced_meanwhile(lab):
     (note,) = kept(lab)
     changed, others = note.split("and others have not")
     assert f"(alf/FOV_00/{UUIDS})" in changed and TYPES in others
+
+
+# ---------------------------------------------------------------- rows that an update could not see
+
+
+def later_times(lab: Repository, fov: int = 0) -> None:
+    """Align the frames of a FOV again."""
+    path = fov_of(lab, fov) / TIMES
+    np.save(path, np.load(path) + 0.004)
+
+
+def read_without(lab: Repository, *paths: Path) -> None:
+    """Read the session but for the rows of some files, which are not there."""
+    for path in paths:
+        path.rename(path.with_name(f"{path.name}.aside"))
+    fill(SESSION_TABLES, {"eid": lab.eids["it"]})
+
+
+def read_rest(lab: Repository) -> list[str]:
+    """Put the files there, and read what is not read; return what is warned of."""
+    for path in lab.alf("it").rglob("*.aside"):
+        path.rename(path.with_suffix(""))
+    retry(eid=lab.eids["it"])
+    return read(lab)
+
+
+def is_older(path: str, note: str) -> bool:
+    """Return whether a note says that a file has not changed, and others have."""
+    return path in note.partition("and others have not")[2]
+
+
+def without_trials(lab: Repository) -> None:
+    """Read all, and delete the trials by hand."""
+    read(lab)
+    (schemas.Behavior & {"eid": lab.eids["it"]}).delete()
+    read_without(lab, lab.alf("it") / TRIALS)
+
+
+UNSEEN: dict[str, tuple[Callable[[Repository], None], str]] = {
+    "a FOV to come": (lambda lab: read_without(lab, fov_of(lab, 1) / TIMES), f"alf/FOV_01/{TIMES}"),
+    "a wheel to come": (
+        lambda lab: read_without(lab, *(lab.alf("it") / name for name in (WHEEL, WHEEL_TIMES))), f"alf/{WHEEL_TIMES}"
+    ),
+    "trials deleted by hand": (without_trials, f"alf/{TRIALS}"),
+}  # fmt: skip
+
+
+@without_server
+@pytest.mark.parametrize("is_whole", [False, True])
+@pytest.mark.parametrize("what", UNSEEN)
+def test_rows_that_an_update_could_not_see_are_noted_when_they_are_read_from_files_of_before(lab, what, is_whole):
+    """The frames of a FOV are aligned again, or all of the session is."""
+    leave_out, older = UNSEEN[what]
+    leave_out(lab)
+    later_times(lab)
+    if is_whole:
+        path = next(path for path in lab.alf("it").rglob("*.aside") if path.name.startswith(older.rpartition("/")[2]))
+        if path.name.startswith(TRIALS):
+            table = pd.read_parquet(path)
+            table.assign(response_times=table["response_times"] + 1e-3).to_parquet(path)
+        else:
+            times = np.load(path)
+            with path.open("wb") as file:  # np.save would add .npy to the name
+                np.save(file, times + 0.004)
+    update([lab.eids["it"]])
+    told, notes = read_rest(lab), kept(lab)
+    for texts in (told, notes):
+        assert any(is_older(older, text) and f"alf/FOV_00/{TIMES}" in text for text in texts) is not is_whole
+
+
+@without_server
+def test_such_a_note_is_gone_when_the_rest_has_come(lab):
+    read_without(lab, fov_of(lab, 1) / TIMES)
+    later_times(lab)
+    update([lab.eids["it"]])
+    read_rest(lab)
+    assert any(is_older(f"alf/FOV_01/{TIMES}", text) for text in kept(lab))
+    later_times(lab, 1)
+    assert update([lab.eids["it"]]).failures == []
+    assert not any(is_older(f"alf/FOV_01/{TIMES}", text) for text in kept(lab))
+
+
+@without_server
+def test_of_an_unseen_row_of_former_versions_nothing_is_claimed(lab):
+    (Session.File & {"eid": lab.eids["it"]}).delete_quick()
+    read_without(lab, fov_of(lab, 1) / TIMES)
+    later_times(lab)
+    update([lab.eids["it"]])
+    read_rest(lab)
+    assert not any(is_older(f"alf/FOV_01/{TIMES}", text) for text in kept(lab))
