@@ -7,7 +7,8 @@ number does not mean, with these figures (``docs/science/trends.md``, ``nulls.md
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from scipy.stats import binomtest, linregress
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.mice import autoregressive, mouse_and_state, mouse_session, planted
 from support.populations import Population, population
+from support.simulated_days import frames_level
 
 from pipeline.decoding import (
     CurveFit,
     DayTrend,
+    MiceTrend,
     NDCCurve,
     code_trend,
     fit_curve,
@@ -36,6 +39,7 @@ from pipeline.decoding.fits.ceilings import NOTED_OCTAVES, k_of_shape
 from pipeline.decoding.fits.uncertainty import score_interval
 from pipeline.decoding.nulls import null_labels
 from pipeline.decoding.trials import balanced_labels
+from pipeline.signals.noise import NOTED_OCTAVES as NOISE_OCTAVES
 
 KS = (8, 16, 32, 64, 100)
 N_TRIALS, N_DAYS, N_MICE = 150, 8, 5
@@ -99,6 +103,64 @@ def few(text: str, hits: int, n: int) -> None:
     must(
         f"{text} in 8 % at most (not excluded); {counted(hits, n)}", binomtest(hits, n).proportion_ci(0.95).low <= 0.08
     )
+
+
+# ------------------------------------------------------------------------------------------------------- own noise
+
+#: Variance of each cell's own noise on the last day, relative to that on the first.
+OWN_NOISE = {"same": 1.0, "doubles": 2.0, "halves": 0.5}
+
+
+def noisy_mouse(kind: str, number: int) -> tuple[list[CurveFit], list[float]]:
+    """Return the curves and the noise levels of the days of a mouse whose cells respond the same on all of them."""
+    cells = population("limited", 100, np.random.default_rng([number, 48]))
+    # noise that halves, from twice of what it is in the other mice
+    own = np.geomspace(1, OWN_NOISE[kind], N_DAYS) * cells.own / min(OWN_NOISE[kind], 1)
+    fits, levels = [], []
+    for day, variance in enumerate(own.tolist()):
+        seed = [list(OWN_NOISE).index(kind), number, day]
+        noisy = replace(cells, own=variance)
+        fits.append(day_curve(noisy, 1.0, N_TRIALS, [*seed, 49]))
+        rng = np.random.default_rng([*seed, 50])
+        levels.append(frames_level(noisy.sample(N_TRIALS, rng)[0], variance, rng))
+    return fits, levels
+
+
+def own_noise(quick: bool, n_jobs: int) -> None:
+    """Print how often the code seems to change where only the noise of each cell does, and is noted."""
+    n = 10 if quick else 60
+    print(
+        f"\n{n} mice, {N_DAYS} days of {N_TRIALS} trials, the same 100 cells, whose own noise changes: p <= .05 of k*"
+    )
+    print(f"and of half of d'^2 in one direction (mean slopes), and of the means of {N_MICE} mice; and with a note:\n")
+    print(f"| own noise | both | and noted | both of {N_MICE} mice | and noted | mice noted |\n|{'---|' * 6}")
+    for kind in OWN_NOISE:
+        mice = list(in_processes(partial(noisy_mouse, kind), range(n), n_jobs))
+        change = np.array([change_over_days(np.log2(levels), range(N_DAYS)) for _, levels in mice])
+        trends = [[code_trend(fits, range(N_DAYS), at=at) for fits, _ in mice] for at in ("ceiling", "half")]
+        groups = [[mice_trend(of[i : i + N_MICE]) for i in range(0, n, N_MICE)] for of in trends]
+        of_mice, of_groups = both(*trends), both(*groups)
+        noisy = np.abs(change) >= NOISE_OCTAVES
+        # as `meso mice` notes it: half of the change of one mouse, on average
+        noisy_groups = np.abs(change.reshape(-1, N_MICE).mean(axis=1)) >= NOISE_OCTAVES / 2
+        slopes = ", ".join(f"{np.mean([one.slope for one in of]):+.3f}" for of in trends)
+        cells = [
+            f"{counted(of_mice.sum(), n)} ({slopes})", f"{(of_mice & noisy).sum()}",
+            counted(of_groups.sum(), len(of_groups)), f"{(of_groups & noisy_groups).sum()}", counted(noisy.sum(), n),
+        ]  # fmt: skip
+        print(f"| {kind} | {' | '.join(cells)} |", flush=True)
+        few(f"own noise {kind}: both found and no note", (of_mice & ~noisy).sum(), n)
+        few(
+            f"own noise {kind}: both found of {N_MICE} mice and no note", (of_groups & ~noisy_groups).sum(), n // N_MICE
+        )
+        expected = binomtest(int(noisy.sum()), n).proportion_ci(0.95)
+        must(f"own noise {kind}: noted in {'95 % at least' if kind != 'same' else '5 % at most'} (not excluded)",
+             expected.high >= 0.95 if kind != "same" else expected.low <= 0.05)  # fmt: skip
+
+
+def both(at_ceiling: Sequence[DayTrend | MiceTrend], at_half: Sequence[DayTrend | MiceTrend]) -> np.ndarray:
+    """Return where k* and half of d'^2 change in one direction, each with p <= .05, (n,) bool."""
+    return np.array([max(a.p, b.p) <= 0.05 and a.slope * b.slope > 0 for a, b in zip(at_ceiling, at_half, strict=True)])
 
 
 # ----------------------------------------------------------------------------------------------------- days and mice
@@ -279,5 +341,5 @@ def slow_trials(quick: bool, n_jobs: int) -> None:
 
 def look_alikes(quick: bool, n_jobs: int) -> None:
     """Run the section "look-alikes"."""
-    for part in (signal, regions, persistent_days, uneven_mice, told_by_others, slow_trials):
+    for part in (signal, own_noise, regions, persistent_days, uneven_mice, told_by_others, slow_trials):
         part(quick, n_jobs)

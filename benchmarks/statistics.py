@@ -52,7 +52,7 @@ from transferring import transfer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.populations import EXTREME, ORDINARY, population
-from support.simulated_days import TRUTHS, coverage, drifts, mice, same_cells
+from support.simulated_days import TRUTHS, coverage, day_drift, day_noise, measured, mice, same_cells
 
 from pipeline.decoding import (
     NDCCurve,
@@ -64,6 +64,7 @@ from pipeline.decoding import (
 )
 from pipeline.decoding.drift import NOTED_CHANGE, change_over_days
 from pipeline.decoding.fits.uncertainty import RULES, score_variance
+from pipeline.signals.noise import NOTED_OCTAVES
 
 # ---------------------------------------------------------------------------------------------------------- penalty
 
@@ -386,22 +387,30 @@ def found_trends(quick: bool, n_jobs: int) -> None:
     print(
         f"\n{n_mice} mice for each row, 120 trials, 100 cells. Share with p <= .05 beyond the scatter of days, and of"
     )
-    print("these days (mean slope per day); and of mice with a note that drift within the sessions changes:\n")
-    print(f"| truth | days | {' | '.join(TRENDS)} | both of the code | noted |\n|{'---|' * (4 + len(TRENDS))}")
+    print(
+        "these days (mean slope per day); and of mice with a note that drift within the sessions, or the noise of the"
+    )
+    print("traces, changes:\n")
+    head = f"| truth | days | {' | '.join(TRENDS)} | both of the code | drift noted | noise noted |"
+    print(f"{head}\n|{'---|' * (5 + len(TRENDS))}")
     hits: dict[tuple[str, int, str], int] = {}
     for truth in TRUTHS:
         for n_days in (4, 8):
             curves = mice(truth, n_days, n_mice, n_bank, partial(in_processes, n_jobs=n_jobs))
-            noted = np.array([
-                abs(change_over_days(shares, np.arange(n_days))) >= NOTED_CHANGE
-                for shares in drifts(truth, n_days, n_mice, n_bank)
-            ])  # fmt: skip
+            noted, noisy = (
+                np.array([abs(change_over_days(values, np.arange(n_days))) >= least for values in of_mice])
+                for of_mice, least in (
+                    (measured(day_drift, truth, n_days, n_mice, n_bank), NOTED_CHANGE),
+                    (np.log2(measured(day_noise, truth, n_days, n_mice, n_bank)), NOTED_OCTAVES),
+                )
+            )
             found = {name: [trend(one, np.arange(n_days)) for one in curves] for name, trend in TRENDS.items()}
             significant = {name: np.array([(t.p, t.fixed_p) for t in of]) <= 0.05 for name, of in found.items()}
             slopes = {name: np.array([t.slope for t in of]) for name, of in found.items()}
             alike = np.sign(slopes["code k*"]) == np.sign(slopes["code k_half"])
             significant["both"] = significant["code k*"] & significant["code k_half"] & alike[:, None]
             hits[truth, n_days, "noted"] = int(noted.sum())
+            hits[truth, n_days, "noisy"] = int(noisy.sum())
             cells = []
             for name, of in significant.items():
                 for kind, which in zip(("", " fixed"), of.T, strict=True):
@@ -409,8 +418,13 @@ def found_trends(quick: bool, n_jobs: int) -> None:
                     hits[truth, n_days, name + kind + ", no note"] = int((which & ~noted).sum())
                 mean = f" ({slopes[name].mean():+.3f})" if name in slopes else ""
                 cells.append(", ".join(f"{share:.2f}" for share in of.mean(axis=0)) + mean)
-            print(f"| {truth} | {n_days} | {' | '.join(cells)} | {noted.mean():.2f} |", flush=True)
+            print(f"| {truth} | {n_days} | {' | '.join(cells)} | {noted.mean():.2f} | {noisy.mean():.2f} |", flush=True)
     print()
+    for truth in TRUTHS:  # the noise of frames is the same in all
+        for n_days in (4, 8):
+            n_noisy = hits[truth, n_days, "noisy"]
+            must(f"{truth}, {n_days} days: noise noted in 5 % at most; {counted(n_noisy, n_mice)}",
+                 n_noisy <= 0.05 * n_mice)  # fmt: skip
     for truth in [one for one in TRUTHS if one != "code"]:
         for n_days in (4, 8):
             if truth not in ("drift", "learning"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -143,18 +143,20 @@ def trend_lines(target: TargetRun) -> list[str]:
     }
     lines = {one: f"{head} {day_trend_text(trends[one])}" for one, head in heads.items() if one in trends}
     if "half_k" in lines:
-        lines["half_k"] += code_text(trends["code_k"], trends["half_k"])
+        lines["half_k"] += code_text(trends["code_k"], trends["half_k"], target.doubts)
     return list(lines.values())
 
 
-def code_text(code: dict[str, Any], half: dict[str, Any]) -> str:
-    """Return what k* and k_half have in common: a change of the code is one that both have.
+def code_text(code: dict[str, Any], half: dict[str, Any], doubts: Sequence[str] = ()) -> str:
+    """Return what k* and k_half have in common: a change of the code is one that both have, and nothing else explains.
 
     Examples
     --------
     >>> alone = {"day_slope": -0.2, "fixed_p": 0.01, "day_p": 0.2}
     >>> code_text(alone, {**alone, "fixed_p": 0.03}), code_text(alone, {**alone, "day_slope": 0.1})
     ('; both: these days p = 0.030, beyond the scatter of days p = 0.200', '; not in one direction: no change of both')
+    >>> code_text(alone, alone, ["noise of the traces changes as well"]).partition("p = 0.200")[2]
+    '; no finding of the code: noise of the traces changes as well'
     """
     if code["day_slope"] is None or half["day_slope"] is None:
         return ""
@@ -162,7 +164,8 @@ def code_text(code: dict[str, Any], half: dict[str, Any]) -> str:
         return "; not in one direction: no change of both"
     kinds = {"these days": "fixed_p", "beyond the scatter of days": "day_p"}
     found = [f"{kind} {p_text(max(code[p], half[p]))}" for kind, p in kinds.items() if None not in (code[p], half[p])]
-    return f"; both: {', '.join(found)}" if found else ""
+    but = f"; no finding of the code: {', '.join(doubts)}" if doubts else ""
+    return f"; both: {', '.join(found)}{but}" if found else ""
 
 
 def day_trend_text(trend: dict[str, Any]) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.errors import DataError
 from pipeline.signals.clock import bouts
+from pipeline.signals.noise import noise_levels
 from pipeline.signals.windows import window_means
+
+#: Events of a trial in which cells may respond; and the time before the first and after the last of them, s.
+TASK = ("stimOn_times", "goCue_times", "firstMovement_times", "response_times", "feedback_times")
+BEFORE_TASK, AFTER_TASK = 0.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class FOVCells:
         Time from the start of a frame to the scan of each cell, s.
     flagged : (T,) bool, optional
         Frames that are flagged as bad: trials whose window holds one are not used.
+    signal : str
+        What the traces are, 'deconvolved', 'fluorescence' or 'dff'; '' where it does not matter.
     """
 
     columns: np.ndarray
@@ -33,6 +40,7 @@ class FOVCells:
     frame_times: np.ndarray
     offsets: np.ndarray
     flagged: np.ndarray | None = None
+    signal: str = ""
 
     def without_flags(self) -> FOVCells:
         """Return the same cells with no frame flagged as bad."""
@@ -80,6 +88,39 @@ def trial_features(
         saved = np.isfinite(_means_of_all(fovs, starts[lost], ends[lost], "nearest")).all(axis=1)
         outcome[lost[saved]] = "no frame"
     return features[usable], outcome
+
+
+def noise_level(fovs: Sequence[FOVCells], trials: Mapping[str, np.ndarray]) -> float:
+    """Return the median noise level of all cells between the trials; NaN if none has one.
+
+    Parameters
+    ----------
+    fovs : sequence of FOVCells
+    trials : mapping of str to (n,) float64
+        By ALF attribute. From half a second before their first event to a second after the last one frames are left
+        out: cells that respond more, or to more, are no noisier. See ``pipeline.signals.noise``.
+    """
+    events = np.array([trials[name] for name in TASK if name in trials])
+    with_event = np.isfinite(events).any(axis=0)
+    starts = np.fmin.reduce(events[:, with_event]) - BEFORE_TASK
+    ends = np.fmax.reduce(events[:, with_event]) + AFTER_TASK
+    found = []
+    for fov in fovs:
+        left_out = _within(fov.frame_times, starts, ends)
+        left_out |= False if fov.flagged is None else fov.flagged
+        found.append(noise_levels(fov.traces, fov.frame_times, fov.signal, left_out))
+    levels = np.concatenate(found)
+    known = levels[np.isfinite(levels)]
+    return float(np.median(known)) if len(known) else np.nan
+
+
+def _within(times: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return which times (T,), in order, are in an interval (n,), (T,) bool."""
+    changes = np.zeros(len(times) + 1, dtype=int)
+    np.add.at(changes, np.searchsorted(times, starts, side="left"), 1)
+    np.add.at(changes, np.searchsorted(times, ends, side="right"), -1)
+    inside: np.ndarray = np.cumsum(changes[:-1]) > 0
+    return inside
 
 
 def on_first_clock(fovs: Sequence[FOVCells], offset: float) -> list[FOVCells]:

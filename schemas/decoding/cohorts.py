@@ -15,6 +15,7 @@ from pipeline.decoding.fits.mice import MOST_WEIGHT
 from pipeline.decoding.fits.power import mice_needed, trend_power
 from pipeline.decoding.nulls import TARGETS
 from pipeline.errors import ArgumentError, DataError, NotFoundError
+from schemas.decoding.changing_noise import notes_on_mice
 from schemas.decoding.over_mice import question_of
 from schemas.decoding.tables import NDCCohort, NDCParams, NDCPopulation, NDCResult, NDCTask, settings_of
 from schemas.queries.errors import errors_of
@@ -142,9 +143,9 @@ def stored_mice(cohort: dict, notes: Sequence[str] = ()) -> MiceRun:
     differences = (NDCPopulation.Difference & cohort).to_dicts(order_by="pair_name, quantity")
     errors = [row["message"] for row in errors_of([NDCPopulation], cohort)]
     missing = [] if NDCPopulation & cohort or errors else ["sessions of these mice have no curve yet: meso populate"]
-    return MiceRun(cohort, sorted(set(subject_of.values())), slopes, means, differences,
-                   list(dict.fromkeys([*notes, *errors, *missing, *_lopsided(slopes, means),
-                                       *_of_one_quantity(means, differences)])))  # fmt: skip
+    remarks = [*notes, *errors, *missing, *_lopsided(slopes, means), *_of_one_quantity(means, differences),
+               *(notes_on_mice(tasks, question, name_of) if means else [])]  # fmt: skip
+    return MiceRun(cohort, sorted(set(subject_of.values())), slopes, means, differences, list(dict.fromkeys(remarks)))
 
 
 def _lopsided(slopes: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> list[str]:

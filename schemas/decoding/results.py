@@ -12,13 +12,14 @@ import datajoint as dj
 import numpy as np
 
 from pipeline.decoding import NDCSettings
-from pipeline.decoding.drift import NOTED_CHANGE, change_over_days
+from pipeline.decoding.drift import change_over_days
 from pipeline.decoding.fits.ceilings import NOTED_OCTAVES, k_of_shape
 from pipeline.decoding.fits.days import MIN_DAYS, MOST_LEVERAGE, leverages
 from pipeline.decoding.fits.families import ALPHA, significant
 from pipeline.decoding.fits.together import least_q, shuffles_needed, together_needed
 from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
+from schemas.decoding.changing_noise import DRIFT, KINDS, NOISE, Change, Kind, note_on, noted_change
 from schemas.decoding.naming import asked_notes, dates_of, names_of
 from schemas.decoding.rows import p_of
 from schemas.decoding.same_signal import different_signals, note_of
@@ -46,7 +47,8 @@ COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
     "k_star_continuous", "k_half", "ceiling", "n_cells", "n_decoded", "p_curve", "q_value", "q_least", "verdict",
     "asymptote",
-    "k50", "k90", "k95", "performance", "signal", "event", "win_start", "win_end", "metric", "delta", "r",
+    "k50", "k90", "k95", "performance", "drift_share", "noise_level",
+    "signal", "event", "win_start", "win_end", "metric", "delta", "r",
     "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
     "max_cells", "n_bootstrap", "seed", "shuffle_seed", "balance_seed", "use_flagged_frames", "choice_model",
@@ -98,6 +100,8 @@ class TargetRun:
         By quantity (code_k, half_k, common_k, score, d_prime) a row of NDCComparison.DayTrend, which has its rows of
         NDCComparison.DayValue under 'values', by session. Empty for a comparison of before version 14; earlier
         comparisons have no half_k.
+    doubts : tuple of str
+        Why a trend of the code is no finding of it: what else changes over the days, and moves k* and k_half.
     """
 
     name: str
@@ -107,6 +111,7 @@ class TargetRun:
     trend: dict[str, Any] | None
     failures: list[Failure]
     day_trends: dict[str, dict[str, Any]] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(repr=False)
@@ -307,15 +312,19 @@ class _Stored:
         #: Rows of Session of the set, and their dates.
         self.members = (Session * SessionSet.Member.proj() & self.session_set).to_dicts()
         self.dates = {row["eid"]: row["session_date"] for row in self.members}
-        features = (TrialFeatures & self.session_set & self.params).proj("feature_signal").to_dicts()
+        features = (TrialFeatures & self.session_set & self.params).proj("feature_signal", "noise_level").to_dicts()
         #: Signal ("deconvolved", "fluorescence") by settings and session, for sessions with usable trials.
         self.signals = {(row["ndc_params"], row["eid"]): row["feature_signal"] for row in features}
+        #: Noise level of the traces by settings and session; None: not known, of a former version.
+        self.noise = {(row["ndc_params"], row["eid"]): row["noise_level"] for row in features}
         self.results = self._results()
         #: Rows of NDCComparison.Trend by settings; and of DayTrend by settings and quantity.
         self.grid_trends = {row["ndc_params"]: row for row in (NDCComparison.Trend & self.family).to_dicts()}
         self.day_trends = self._day_trends()
         #: Rows of NDCComparison.Result by settings and session, with the drift; NULL: compared before version 31.
         self.compared = self._compared()
+        #: By kind of noise the targets of which it changes over the days.
+        self.changing = {kind: self._changing(kind) for kind in KINDS}
 
     def _results(self) -> list[dict[str, Any]]:
         """Return the rows of NDCResult by date, with their rows of NDCResult.Curve under 'curve'."""
@@ -340,6 +349,7 @@ class _Stored:
                 [Failure(row["key"]["eid"], name, row["table"], row["message"]) for row in errors
                  if row["key"]["ndc_params"] == one["ndc_params"]],
                 {} if eids else self.day_trends.get(one["ndc_params"], {}),
+                () if eids else self._doubts(name, one["ndc_params"]),
             )
             for name, settings, one in zip(names_of(self.settings), self.settings, self.of_params, strict=True)
         ]  # fmt: skip
@@ -374,6 +384,7 @@ class _Stored:
                 **self.compared.get((row["ndc_params"], row["eid"]), nothing), **row,
                 "feature_signal": self.signals[row["ndc_params"], row["eid"]],
                 "performance": performance.get(row["eid"]),
+                "noise_level": self.noise[row["ndc_params"], row["eid"]],
                 "q_least": None if p_of(row) is None
                 else least_q(n_judged, of_params[row["ndc_params"]]["n_label_shuffles"]),
             }
@@ -393,7 +404,8 @@ class _Stored:
             *self._mixed_signals(eids), *self._mixed_environments(),
             *self._asked(), *self._last_session(), *(text for one in self.settings for text in _easy_null(one)),
             *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
-            *self._drifting(), *self._ceilings(), *self._days_of_the_line(),
+            *filter(None, (note_on(kind, found, self.dates) for kind, found in self.changing.items())),
+            *self._unknown_noise(), *self._ceilings(), *self._days_of_the_line(),
         ]  # fmt: skip
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
@@ -457,25 +469,41 @@ class _Stored:
                 )
         return notes
 
-    def _drifting(self) -> list[str]:
-        """Return a note if the drift of the activity within sessions changes over the days, with the targets."""
-        first, found = min(self.dates.values()), {}
+    def _changing(self, kind: Kind) -> dict[str, Change]:
+        """Return by target how a kind of noise changes over the days, of those of which it is worth a note."""
+        found = {}
         for name, key, one in zip(names_of(self.settings), self.params, self.settings, strict=True):
-            shares = {eid: row["drift_share"] for (asked, eid), row in self.compared.items()
-                      if asked == key["ndc_params"] and row["drift_share"] is not None}  # fmt: skip
-            change = change_over_days(list(shares.values()), [(self.dates[eid] - first).days for eid in shares])
-            # trials that are shuffled for each cell have no noise that cells share
-            if abs(change) >= NOTED_CHANGE and not one.trial_shuffled:
-                found[name] = change, shares
-        if not found:
+            place = key["ndc_params"]
+            if kind is DRIFT:
+                values = {eid: row["drift_share"] for (asked, eid), row in self.compared.items() if asked == place}
+            else:
+                values = {row["eid"]: self.noise[place, row["eid"]] for row in self.results
+                          if row["ndc_params"] == place}  # fmt: skip
+                # the levels of different signals are not compared; that they differ has a note of its own
+                if len({self.signals[place, eid] for eid in values}) > 1:
+                    continue
+            if change := noted_change(kind, values, self.dates, one):
+                found[name] = change
+        return found
+
+    def _doubts(self, name: str, params: str) -> tuple[str, ...]:
+        """Return why a trend of the code of a target is no finding of it."""
+        unknown = any(self.noise[params, row["eid"]] is None for row in self.results if row["ndc_params"] == params)
+        return (
+            *(f"{kind.name} changes as well" for kind, found in self.changing.items() if name in found),
+            *[f"whether {NOISE.name} changes is not known"] * unknown,
+        )
+
+    def _unknown_noise(self) -> list[str]:
+        """Return a note if the noise of the traces is not known of some sessions, where trends are."""
+        unknown = sorted({self.dates[row["eid"]].isoformat() for row in self.results
+                          if self.noise[row["ndc_params"], row["eid"]] is None})  # fmt: skip
+        if not (unknown and self.day_trends):
             return []
-        change, shares = next(iter(found.values()))
-        least, most = (pick(shares, key=shares.__getitem__) for pick in (min, max))
         text = (
-            f"{', '.join(found)}: the activity drifts {'more' if change > 0 else 'less'} within sessions from day to "
-            f"day (slow: {shares[least]:.0%} of a cell's variance on {self.dates[least]}, {shares[most]:.0%} on "
-            f"{self.dates[most]}). Cells share such noise, and it changes the shape of curves: a trend of the code may "
-            "be of this; trial_shuffled=True gives curves without it"
+            f"{', '.join(unknown)}: {NOISE.name} is not known (features of before version 37, or without events), so "
+            "that a trend of the code may be of it. To measure it: (schemas.TrialFeatures & "
+            f"{self.session_set} & 'noise_level IS NULL').delete(), then run this again"
         )
         return [text]
 

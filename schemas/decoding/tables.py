@@ -182,6 +182,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
     feature_signal : varchar(64)        # what the activity is: deconvolved, fluorescence
     feature_cells=null : <blob>         # (cells, 2) int32, FOV and ROI of each; NULL (version 1): as SharedCells
     feature_key=null : char(32)         # hash of what the features are made of; NULL: before version 23
+    noise_level=null : float64          # of the traces, median over cells; NULL: before version 37, or none has one
     """
 
     class Trial(dj.Part):
@@ -227,19 +228,19 @@ class TrialFeatures(WholeDelete, dj.Computed):
         flagged = {} if settings.use_flagged_frames else flags(eid, np.unique(cells["fov"]))
         used = signals_used(eid, cells["fov"], settings.own_signal)
         made_of = _feature_key(eid, places, settings, flagged)
-        labels, outcome, features = _finished_features(key, made_of, settings) or _features(
+        labels, outcome, features, noise = _finished_features(key, made_of, settings) or _features(
             eid, cells, settings, flagged
         )
         _check_usable(eid, settings, labels, outcome)
         signal = settings.signal or signal_of(cells)
         own = [{name: row[name] for name in Signal.primary_key} for row in used]
-        return labels, outcome, features, places, signal, own, made_of
+        return labels, outcome, features, noise, places, signal, own, made_of
 
-    def make_insert(self, key, labels, outcome, features, places, signal, own, made_of):
+    def make_insert(self, key, labels, outcome, features, noise, places, signal, own, made_of):
         settings = (NDCParams & key).settings()
         self.insert1({
             **key, "n_usable": len(features), "trial_features": features, "feature_signal": signal,
-            "feature_cells": places, "feature_key": made_of,
+            "feature_cells": places, "feature_key": made_of, "noise_level": noise,
         })  # fmt: skip
         self.Trial.insert(
             {**key, "trial": i, **_label_columns(label, settings), "trial_outcome": str(why)}
@@ -311,7 +312,7 @@ def _feature_key(eid: str, places: np.ndarray, settings: NDCSettings, flagged: M
 
 def _finished_features(
     key: dict, made_of: str, settings: NDCSettings
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None] | None:  # fmt: skip
     """Return what ``_features`` returns from another task, set or tracking run that made the same, or None."""
     same = TrialFeatures & {"eid": key["eid"], "feature_key": made_of}
     # in SQL: DataJoint negates only the first condition of a dict
@@ -325,12 +326,13 @@ def _finished_features(
     )  # fmt: skip
     if not len(labels):  # deleted since the first statement
         return None
-    return labels.astype(float), outcome.astype("U16"), np.asarray(found[0]["trial_features"])
+    features, noise = np.asarray(found[0]["trial_features"]), found[0]["noise_level"]
+    return labels.astype(float), outcome.astype("U16"), features, noise
 
 
 def _features(
     eid: str, cells: dict[str, np.ndarray], settings: NDCSettings, flagged: Mapping[int, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
     """Return the features of some cells of a session.
 
     Parameters
@@ -349,18 +351,21 @@ def _features(
     outcome : (n_trials,) str
         ``trial_outcome``.
     features : (n_usable, n) float64
+    noise : float or None
+        ``noise_level``.
     """
     trials = trials_of(eid)
     _check_window(eid, settings, trials[settings.event])
     labels = labels_of(settings, eid, trials)
     starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
     fovs = _fov_cells(eid, cells, settings, flagged)
+    noise = number(decoding.noise_level(fovs, trials))
     short_window = settings.short_window
     if short_window == "first_clock":
         offset = _offset_of_first_roi(eid, int(cells["fov"].min()), settings.scan_line_column)
         fovs, short_window = decoding.on_first_clock(fovs, offset), "drop"
     features, outcome = decoding.trial_features(fovs, labels, starts, ends, short_window)
-    return labels, _chosen(outcome, settings, trials), features
+    return labels, _chosen(outcome, settings, trials), features, noise
 
 
 def _fov_cells(
@@ -374,7 +379,7 @@ def _fov_cells(
         stack_pos = np.column_stack([cells["stack_y"][columns], cells["stack_x"][columns]]).astype(int)
         frame_times, offsets = clocks(eid, fovs, stack_pos, settings.scan_line_column, {fov: row})
         traces = roi_traces(eid, fovs, rois, stored={fov: row})
-        found.append(decoding.FOVCells(columns, traces, frame_times[fov], offsets, flagged.get(fov)))
+        found.append(decoding.FOVCells(columns, traces, frame_times[fov], offsets, flagged.get(fov), row["signal"]))
     return found
 
 

@@ -607,6 +607,19 @@ def _shared_folds(connection: dj.Connection, name_prefix: str) -> None:
     add_columns(connection, name_prefix + "decoding", SHARED_FOLDS_COLUMNS)
 
 
+#: Column of the noise of traces, of the schema "decoding". Frozen: the line as it was then.
+NOISE_COLUMNS = {
+    "__trial_features": (
+        "noise_level=null : float64  # of the traces, median over cells; NULL: before version 37, or none has one",
+    ),
+}
+
+
+def _noise(connection: dj.Connection, name_prefix: str) -> None:
+    """Add a column, which is NULL of features that have been computed."""
+    add_columns(connection, name_prefix + "decoding", NOISE_COLUMNS)
+
+
 def _grown_since(connection: dj.Connection, name_prefix: str) -> None:
     """Forget the hashes of files that were smaller when they were registered than when they were read.
 
@@ -658,6 +671,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(34, "decoding: folds of null labels", _shared_folds),
     Migration(35, "files of sessions at registration", lambda connection, name_prefix: None),
     Migration(36, "files of sessions: samples of large ones", lambda connection, name_prefix: None, _grown_since),
+    Migration(37, "decoding: noise of the traces", _noise),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -14,12 +14,13 @@ from scipy.stats import false_discovery_control
 import meso
 import schemas
 from drawing.curves import DrawableRun
-from drawing.screen import print_run
+from drawing.screen import print_run, trend_lines
 from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penalty_scores
 from pipeline.decoding.drift import drift_share
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
 from pipeline.settings.curves import curve_settings, with_beyond
+from pipeline.signals.noise import MAX_STEPS
 from populate_scripts import demo
 from schemas.decoding.results import stored_run
 from schemas.decoding.rows import ndc_curve
@@ -481,6 +482,73 @@ def test_drift_that_grows_from_day_to_day_is_noted(ndc):
     first, last = dates[mine[0]["eid"]], dates[mine[-1]["eid"]]
     assert note.startswith(f"{target.name}: the activity drifts more within sessions from day to day (slow: 2% of ")
     assert f"2% of a cell's variance on {first}, 40% on {last}" in note and "trial_shuffled=True" in note
+    of_target = {one.ndc_params: one.doubts for one in again.targets}
+    assert of_target[target.ndc_params] == ("drift within sessions changes as well",)
+
+
+def noise_of_files(truth, row: dict) -> float:
+    """Return the median noise level of the decoded cells between the trials, from the files."""
+    trials, levels = trials_of(row["eid"]), []
+    events = np.array([trials[name] for name in ("stimOn_times", "goCue_times", "firstMovement_times",
+                                                 "response_times", "feedback_times")])  # fmt: skip
+    for fov, roi in features_of(row)[2]:
+        folder = alf(truth, row["eid"]) / f"FOV_{fov:02d}"
+        trace = np.load(folder / "mpci.ROIActivityDeconvolved.npy", mmap_mode="r")[:, roi].astype(float)
+        times = np.load(folder / "mpci.times.npy")
+        task = np.any([(times >= first - 0.5) & (times <= last + 1)
+                       for first, last in zip(np.nanmin(events, axis=0), np.nanmax(events, axis=0), strict=True)],
+                      axis=0)  # fmt: skip
+        pairs = np.flatnonzero(~task[:-1] & ~task[1:])
+        assert 500 < len(pairs) < MAX_STEPS
+        steps, used = np.abs(np.diff(trace))[pairs], np.sort(trace[pairs])
+        levels.append(np.median(steps[steps > 0]) / used[-max(1, round(len(used) / 100)) :].mean())
+    return float(np.median(levels) * np.sqrt(np.median(np.diff(times))))
+
+
+def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth):
+    """Here the code changes, and the noise does not: nothing is said until levels are planted."""
+    target = ndc.targets[0]
+    key = {"ndc_params": target.ndc_params, **ndc.session_set}
+    rows = (schemas.TrialFeatures.proj("noise_level") & key).to_dicts()
+    levels = {row["eid"]: row["noise_level"] for row in rows}
+    assert len(levels) == len(target.curves) == 4
+    for row in target.curves[::3]:
+        assert levels[row["eid"]] == pytest.approx(noise_of_files(demo_truth, row), rel=1e-4)
+    assert all(one.doubts == () for one in ndc.targets)
+    assert not [note for note in ndc.notes if "noise" in note]
+    table, params = schemas.TrialFeatures(), [one.ndc_params for one in ndc.targets]
+    places = {row["eid"]: {name: row[name] for name in schemas.TrialFeatures.primary_key} for row in rows}
+    eids = [row["eid"] for row in target.curves]
+
+    def planted(*noise: float | None) -> tuple[list[str], list[str], str]:
+        for eid, one in zip(eids, noise, strict=True):
+            table.update1({**places[eid], "noise_level": one})
+        again = stored_run(ndc.session_set, params)
+        found = next(one for one in again.targets if one.ndc_params == target.ndc_params)
+        others = [one.doubts for one in again.targets if one is not found]
+        assert not any(others)
+        (half,) = [line for line in trend_lines(found) if "k_half" in line]
+        return [note for note in again.notes if "noise" in note], list(found.doubts), half
+
+    try:
+        (note,), doubts, half = planted(0.1, 0.11, 0.12, 0.14)
+        quieter, fewer, _ = planted(0.14, 0.12, 0.11, 0.1)
+        (unknown,), not_known, in_words = planted(0.1, None, 0.1, 0.1)
+        steady = planted(0.1, 0.13, 0.13, 0.1)
+    finally:
+        for eid, place in places.items():
+            table.update1({**place, "noise_level": levels[eid]})
+    first, last = (target.curves[i]["session_date"] for i in (0, -1))
+    assert note.startswith(
+        f"{target.name}: the traces are noisier from day to day (noise level 0.1 on {first}, 0.14 on "
+    )
+    assert f"0.14 on {last}; +3" in note and "k_half rise together" in note and "no finding of the code" in note
+    assert doubts == ["noise of the traces changes as well"] == fewer
+    assert half.endswith("; no finding of the code: noise of the traces changes as well")
+    assert "less noisy" in quieter[0] and "k_half fall together" in quieter[0]
+    assert unknown.startswith(f"{target.curves[1]['session_date']}: noise of the traces is not known")
+    assert not_known == ["whether noise of the traces changes is not known"] and not_known[0] in in_words
+    assert steady[:2] == ([], []) and "finding" not in steady[2]
 
 
 def test_ceilings_that_alone_move_k_star_are_noted(ndc):

@@ -177,6 +177,47 @@ def test_a_change_of_k_star_that_half_of_the_signal_does_not_have_is_noted(mice)
         assert reverse.startswith(f"{start} of log2 k_half is found (p = 0.004), but not that of log2 k* (p = 0.3)")
 
 
+def test_noise_and_drift_that_change_on_average_are_noted(mice, run, capsys):
+    """What one mouse alone would not have a note for is found in the mean of several."""
+    assert not [note for note in mice.notes if "on average" in note]
+    target, table, drift = run.targets[0], schemas.TrialFeatures(), schemas.NDCComparison.Drift()
+    asked = {"ndc_params": target.ndc_params}
+    dated = schemas.SessionSet.proj("subject") * schemas.Session.proj("session_date")
+    rows = ((schemas.TrialFeatures & asked).proj("noise_level") * dated).to_dicts()
+    drifts = (drift & run.family & asked).to_dicts()
+    assert len(rows) == 3 * len(drifts) == 12 and all(row["noise_level"] for row in rows)
+    day_of = {row["eid"]: (row["session_date"] - run.first_date).days for row in rows}
+    last = max(day_of.values())
+
+    def said(**octaves: float) -> list[str]:
+        for row in rows:
+            place = {name: row[name] for name in schemas.TrialFeatures.primary_key}
+            level = 0.1 * 2 ** (octaves[row["subject"][-1]] * day_of[row["eid"]] / last)
+            table.update1({**place, "noise_level": level})
+        again = stored_mice(mice.cohort)
+        print_mice(again)
+        return [note for note in again.notes if "on average" in note]
+
+    try:
+        (noisier,) = said(**{"9": 0.3, "A": 0.2, "B": -0.05})
+        assert noisier in capsys.readouterr().out.replace("\n", " ")
+        assert said(**{"9": 0.3, "A": -0.2, "B": -0.05}) == []
+        for row in drifts:
+            drift.update1({**row, "drift_share": 0.02 + 0.06 * day_of[row["eid"]] / last})
+        (drifting,) = said(**{"9": 0.0, "A": 0.0, "B": 0.0})
+    finally:
+        for row in rows:
+            table.update1({name: row[name] for name in (*schemas.TrialFeatures.primary_key, "noise_level")})
+        for row in drifts:
+            drift.update1(row)
+    name = target.name
+    assert noisier.startswith(
+        f"{name}: noise of the traces changes over the days by +11% on average (SP999 +23%, mouse A +15%, mouse B -3%)"
+    )
+    assert drifting.startswith(f"{name}: drift within sessions changes over the days by +0.06 on average (SP999 +0.06)")
+    assert "no finding of the code" in noisier and "no finding of the code" in drifting
+
+
 def test_two_mice_have_a_mean_without_an_interval(run, capsys):
     found = compare_mice(NAMES)
     with_slope = [row for row in found.means if row["n_mice"]]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
 
-from pipeline.decoding import CurveFit, fit_curve, neuron_dropping_curve
+from pipeline.decoding import CurveFit, FOVCells, fit_curve, neuron_dropping_curve, noise_level
 from pipeline.decoding.drift import drift_share
 from pipeline.decoding.fits.uncertainty import RULES, score_interval, score_variance
 from support.populations import EPS, KINDS, Population, population
@@ -152,6 +152,33 @@ def day_drift(truth: str, share: float, number: int) -> float:
     return drift_share(*_day(truth, share, number))
 
 
+@cache
+def day_noise(truth: str, share: float, number: int) -> float:
+    """Return the noise level of the traces of the session of `day_curve`: the cells' own noise is one of frames."""
+    rng = np.random.default_rng([TRUTHS.index(truth), round(1e6 * share), number, 27])
+    # sixty trials are enough for the level
+    return frames_level(_day(truth, share, number)[0][:60], 1.0 if truth == "code" else 0.7, rng)
+
+
+def frames_level(X: np.ndarray, own: float, rng: np.random.Generator) -> float:
+    """Return the noise level of traces of which activity X (n, N) is the mean of five frames of each trial.
+
+    Of it, noise of variance `own` is that of single frames, here of dF/F: as it is independent from frame to frame,
+    what the frames of a window differ by does not depend on their mean. Between the windows the activity goes from one
+    trial to the next, with the same noise.
+    """
+    n, frames = len(X), np.arange(20 * len(X))
+    windows = 20 * np.arange(n)[:, None] + np.arange(5, 10)
+    noise = np.sqrt(5 * own) * rng.normal(size=(X.shape[1], len(frames)))
+    of_windows = noise[:, windows]
+    noise[:, windows] = of_windows - of_windows.mean(axis=2, keepdims=True)
+    places = np.column_stack([windows[:, 0], windows[:, -1]]).ravel()
+    goes_on = np.array([np.interp(frames, places, np.repeat(cell, 2)) for cell in X.T])
+    times = 0.2 * frames
+    cells = FOVCells(np.arange(X.shape[1]), goes_on + noise, times, np.zeros(X.shape[1]), None, "dff")
+    return noise_level([cells], {"stimOn_times": times[windows[:, 0]]})
+
+
 def _day(truth: str, share: float, number: int) -> tuple[np.ndarray, np.ndarray]:
     return session(truth, share, np.random.default_rng([TRUTHS.index(truth), round(1e6 * share), number, 23]))
 
@@ -165,11 +192,11 @@ def mice(truth: str, n_days: int, n_mice: int, n_bank: int, compute=map) -> list
             for chosen in _sessions_of_mice(truth, n_days, n_mice, n_bank)]  # fmt: skip
 
 
-def drifts(truth: str, n_days: int, n_mice: int, n_bank: int) -> list[list[float]]:
-    """Return how much of the activity is slow on each day of the mice of `mice`."""
+def measured(of: Callable[[str, float, int], float], truth: str, n_days: int, n_mice: int, n_bank: int) -> np.ndarray:
+    """Return `day_drift`, or `day_noise`, of each day of the mice of `mice`, (mice, days)."""
     shares = _shares(truth, n_days)
-    return [[day_drift(truth, float(s), int(i)) for s, i in zip(shares, chosen, strict=True)]
-            for chosen in _sessions_of_mice(truth, n_days, n_mice, n_bank)]  # fmt: skip
+    return np.array([[of(truth, float(s), int(i)) for s, i in zip(shares, chosen, strict=True)]
+            for chosen in _sessions_of_mice(truth, n_days, n_mice, n_bank)])  # fmt: skip
 
 
 def _shares(truth: str, n_days: int) -> np.ndarray:

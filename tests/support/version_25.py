@@ -11,8 +11,12 @@ from schemas.setup import migrations, views
 from support import version_1, version_13
 from support.former_tables import without_lines
 
-#: Beginnings of the lines that version 28 added.
-NEW_LINES = {labels.LabelSet: "label_kind=", decoding.TrialFeatures.Trial: "trial_value="}
+#: Beginnings of the lines that versions 28 and 37 added.
+NEW_LINES = {
+    labels.LabelSet: "label_kind=",
+    decoding.TrialFeatures.Trial: "trial_value=",
+    decoding.TrialFeatures: "noise_level=",
+}
 KEY, OWN = {"label_set": "1" * 32}, np.array([1.0, 0.0, np.nan, 1.0])
 
 

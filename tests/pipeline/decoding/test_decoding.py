@@ -25,9 +25,10 @@ from pipeline.decoding import (
     trial_coverage,
     window_means,
 )
-from pipeline.decoding.features import FOVCells, trial_features
+from pipeline.decoding.features import FOVCells, noise_level, trial_features
 from pipeline.decoding.newton import decision_values
 from pipeline.errors import DataError
+from pipeline.signals.noise import noise_levels
 
 RULES = ("nearest", "drop", "next", "interpolate")
 
@@ -454,6 +455,24 @@ def test_a_flagged_frame_of_any_fov_counts():
     ]
     _, outcome = trial_features(fovs, np.array([0, 1.0]), np.array([2.0, 3.9]), np.array([2.5, 4.4]))
     assert outcome.tolist() == ["usable", "bad frame"]
+
+
+def test_the_noise_level_is_of_the_frames_between_the_trials_that_are_not_flagged():
+    rng = np.random.default_rng(6)
+    times = np.arange(3000) * 0.2
+    events = {"stimOn_times": np.r_[np.arange(5.0, 500, 8), np.nan], "feedback_times": np.arange(6.0, 510, 8)[:63]}
+    events["feedback_times"][3] = np.nan
+    traces = 0.1 * rng.normal(size=(8, 3000))
+    first, last = np.fmin(*events.values()) - 0.5, np.fmax(*events.values()) + 1
+    inside = ((times[:, None] >= first) & (times[:, None] <= last)).any(axis=1)
+    flagged = rng.random(3000) < 0.05
+    loud = traces + 5 * (inside | flagged) * rng.normal(size=(8, 3000))
+    place = {"offsets": np.zeros(4), "frame_times": times, "flagged": flagged, "signal": "dff"}
+    fovs = [FOVCells(np.arange(4) + 4 * i, loud[4 * i :][:4], **place) for i in (0, 1)]
+    expected = np.median(noise_levels(traces, times, "dff", inside | flagged))
+    assert noise_level(fovs, events) == pytest.approx(expected, rel=1e-12)
+    assert expected == pytest.approx(0.1 * 0.954 * np.sqrt(0.2), rel=0.02)
+    assert np.isnan(noise_level([FOVCells(np.arange(8), 0 * traces, **place)], events))
 
 
 def test_unknown_short_window_is_refused():

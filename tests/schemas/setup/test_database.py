@@ -570,7 +570,10 @@ INTERRUPTED = {
         ("decoding", "n_d_c_params", migrations.OWN_COLUMNS[0]),
         ("decoding", "n_d_c_params", migrations.SIGNAL_COLUMNS["n_d_c_params"][0]),
     ],
-    25: [("labels", "label_set", migrations.NUMBER_COLUMNS["labels"]["label_set"][0])],
+    25: [
+        ("labels", "label_set", migrations.NUMBER_COLUMNS["labels"]["label_set"][0]),
+        *(("decoding", table, lines[0]) for table, lines in migrations.NOISE_COLUMNS.items()),
+    ],
     31: [("decoding", table, lines[0]) for table, lines in migrations.LEVEL_COLUMNS.items()],
 }
 
@@ -1077,6 +1080,7 @@ for when in ("before", "again"):
     run = stored_run(TASK["session_set"], [TASK["ndc_params"]])
     rows = (schemas.NDCComparison.Drift & run.family).to_dicts()
     drifts.append({"q": run.table["q_value"].tolist(), "drifts": [row["drift_share"] for row in rows]})
+    noise = [list(run.targets[0].doubts), [note for note in run.notes if "noise" in note]]
     (schemas.NDCComparison & run.family).delete(prompt=False)
     assert not fill([schemas.NDCComparison], run.family).errors
 schemas.NDCTask.ask_features(place, [{"ndc_params": TASK["ndc_params"]}])
@@ -1086,7 +1090,7 @@ deleted = Deletion & {"deletion": "0" * 32}
 files = [len(deleted), len(Deletion.File & deleted), mixtures_of([eid])]
 (schemas.Session & {"eid": eid}).delete(prompt=False)
 last = Deletion.to_dicts(order_by="deleted_at DESC", limit=1)[0]["deleted_table"]
-print(json.dumps({"drifts": drifts, "tasks": tasks, "files": files, "last": last}))
+print(json.dumps({"drifts": drifts, "tasks": tasks, "files": files, "last": last, "noise": noise}))
 """
 
 
@@ -1095,11 +1099,16 @@ def test_of_version_25_comparisons_know_no_drift_tasks_have_curves_and_deletions
     assert "drift; transfers without curves; deleted files" in old.applied
     old.check_new(("decoding", "__n_d_c_comparison__drift"), ("decoding", "n_d_c_task__without_curve"))
     old.check_new(("provenance", "deletion__file"))
+    assert "decoding: noise of the traces" in old.applied
+    old.check_added("decoding", "__trial_features", "noise_level")
     found = old.run(OLD_PARTS)
     before, again = found["drifts"]
     assert before == {"q": [0.02, 0.02], "drifts": []}
     assert again == {"q": [0.02, 0.02], "drifts": [None, None]}  # too few trials to say
     assert (found["tasks"], found["files"], found["last"]) == ([0, 2], [1, 0, {}], "Session")
+    doubts, (note,) = found["noise"]
+    assert doubts == ["whether noise of the traces changes is not known"]
+    assert "features of before version 37" in note and "noise_level IS NULL" in note
 
 
 OLD_PENALTIES = """

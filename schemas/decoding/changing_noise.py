@@ -1,0 +1,159 @@
+"""Noise that changes over the days of a mouse, or of mice: what stands beside trends of the code.
+
+Two kinds move k* and k_half although the cells respond as before: activity that drifts within sessions, and the noise
+of each trace. Both are measured for each session and stored with it; here they are compared over days.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.decoding import NDCSettings
+from pipeline.decoding.drift import NOTED_CHANGE, change_over_days
+from pipeline.signals.noise import NOTED_OCTAVES
+from schemas.decoding.tables import NDCComparison, TrialFeatures, settings_of
+from schemas.session import Session
+
+#: Part of the change that is noted of one mouse, which the mean of several must reach: means of slopes find less.
+OF_MEAN = 0.5
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of noise.
+
+    Attributes
+    ----------
+    column : str
+        Where it is stored for each session.
+    name : str
+    least : float
+        Change along the line over the days that is noted.
+    in_octaves : bool
+        The change is that of log2.
+    """
+
+    column: str
+    name: str
+    least: float
+    in_octaves: bool = False
+
+    def change(self, values: Mapping[str, float], dates: Mapping[str, datetime.date]) -> float:
+        """Return by how much the line through the values of sessions changes; NaN with fewer than two days."""
+        numbers = [np.log2(one) if self.in_octaves else one for one in values.values()]
+        return change_over_days(numbers, [dates[eid].toordinal() for eid in values])
+
+    def shown(self, change: float) -> str:
+        """Return a change as text."""
+        return f"{2**change - 1:+.0%}" if self.in_octaves else f"{change:+.2f}"
+
+
+DRIFT = Kind("drift_share", "drift within sessions", NOTED_CHANGE)
+NOISE = Kind("noise_level", "noise of the traces", NOTED_OCTAVES, in_octaves=True)
+KINDS = (DRIFT, NOISE)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Noise of the sessions of a target that changes over the days enough for a note.
+
+    Attributes
+    ----------
+    change : float
+    values : mapping of str to float
+        By session.
+    """
+
+    change: float
+    values: Mapping[str, float]
+
+
+def noted_change(
+    kind: Kind, values: Mapping[str, float | None], dates: Mapping[str, datetime.date], settings: NDCSettings
+) -> Change | None:  # fmt: skip
+    """Return how the noise of the sessions of a target changes; None unless it is worth a note."""
+    if kind is DRIFT and settings.trial_shuffled:  # trials shuffled for each cell have no noise that cells share
+        return None
+    known = {eid: value for eid, value in values.items() if value is not None}
+    change = kind.change(known, dates)
+    return Change(change, known) if abs(change) >= kind.least else None
+
+
+def note_on(kind: Kind, found: Mapping[str, Change], dates: Mapping[str, datetime.date]) -> str:
+    """Return a note on noise that changes of some targets, with the figures of the first one; '' if of none."""
+    if not found:
+        return ""
+    first = next(iter(found.values()))
+    least, most = (pick(first.values, key=first.values.__getitem__) for pick in (min, max))
+    (low, at_low), (high, at_high) = ((first.values[eid], dates[eid]) for eid in (least, most))
+    names, more = ", ".join(found), first.change > 0
+    if kind is DRIFT:
+        return (
+            f"{names}: the activity drifts {'more' if more else 'less'} within sessions from day to day (slow: "
+            f"{low:.0%} of a cell's variance on {at_low}, {high:.0%} on {at_high}). Cells share such noise, and it "
+            "changes the shape of curves: a trend of the code may be of this; trial_shuffled=True gives curves without "
+            "it"
+        )
+    return (
+        f"{names}: the traces are {'noisier' if more else 'less noisy'} from day to day (noise level {low:.3g} on "
+        f"{at_low}, {high:.3g} on {at_high}; {kind.shown(first.change)} along the line over the days). With the noise "
+        f"that each cell has of its own k* and k_half {'rise' if more else 'fall'} together, although the cells "
+        "respond as before: a trend of both is no finding of the code"
+    )
+
+
+def notes_on_mice(
+    tasks: Sequence[dict[str, Any]], question_of: Mapping[str, str], names: Mapping[str, str]
+) -> list[str]:  # fmt: skip
+    """Return a note for each question of which the mice have noise that changes over days, in one direction on average.
+
+    Parameters
+    ----------
+    tasks : sequence of dict
+        Rows of NDCTask with those of NDCParams, and the subject.
+    question_of : mapping of str to str
+        Question by key of NDCParams.
+    names : mapping of str to str
+        Name of each question.
+    """
+    dates, values = _stored(tasks)
+    notes = []
+    for kind in KINDS:
+        changes: dict[str, dict[str, float]] = defaultdict(dict)
+        for task in tasks:
+            of_task = values[kind.column].get((task["session_set"], task["ndc_params"]), {})
+            change = kind.change(of_task, dates)
+            if np.isfinite(change) and not (kind is DRIFT and settings_of(task).trial_shuffled):
+                changes[question_of[task["ndc_params"]]][task["subject"]] = change
+        for question, of_mice in changes.items():
+            mean = float(np.mean(list(of_mice.values())))
+            if abs(mean) >= kind.least * OF_MEAN:
+                each = ", ".join(f"{subject} {kind.shown(one)}" for subject, one in sorted(of_mice.items()))
+                notes.append(
+                    f"{names[question]}: {kind.name} changes over the days by {kind.shown(mean)} on average ({each}). "
+                    "It moves k* and k_half although the cells respond as before: a mean slope of both is no finding "
+                    "of the code"
+                )
+    return notes
+
+
+def _stored(
+    tasks: Sequence[dict[str, Any]],
+) -> tuple[dict[str, datetime.date], dict[str, dict[tuple[str, str], dict[str, float]]]]:
+    """Return the date of each session, and by kind of noise and task the values of its sessions that are known."""
+    keys = [{name: task[name] for name in ("session_set", "ndc_params")} for task in tasks]
+    dated = Session.proj("session_date")
+    dates: dict[str, datetime.date] = {}
+    values: dict[str, dict[tuple[str, str], dict[str, float]]] = {kind.column: defaultdict(dict) for kind in KINDS}
+    for kind, table in ((DRIFT, NDCComparison.Drift), (NOISE, TrialFeatures.proj("noise_level"))):
+        for row in ((table & keys) * dated).to_dicts():
+            dates[row["eid"]] = row["session_date"]
+            if row[kind.column] is not None:  # several comparisons of a task have the same drift
+                values[kind.column][row["session_set"], row["ndc_params"]][row["eid"]] = row[kind.column]
+    return dates, values
