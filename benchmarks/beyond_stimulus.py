@@ -28,6 +28,8 @@ FALSE_POSITIVES = (
     *(Case("choice", "win-stay", "last choice", n, beyond=HISTORY) for n in (150, 400, 700)),
     Case("choice", "win-stay, lose-shift", "last choice", beyond=HISTORY),
     Case("choice", "win-stay", "last choice", beyond=STIMULUS),
+    Case("choice", "strongly second last", "second last", beyond=STIMULUS),
+    Case("choice", "strongly second last", "second last", beyond=HISTORY),
     Case("choice", "ramp", "tile", beyond=STIMULUS),
     Case("choice", "jumps", "ar", beyond=STIMULUS),
 )

@@ -17,11 +17,17 @@ import numpy as np
 from musts import counted, in_processes, must
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support.mice import mouse_session
 from support.null_cases import ALPHA, NULLS, Case, one_session
+
+from pipeline.behavior.check import predictive_check
+from pipeline.behavior.dynamic import N_LAST, fit_dynamic_psychometric
 
 #: Largest share of sessions without information that may be significant.
 MOST = 0.08
 PLAIN, BEYOND = ("pseudosession",), ("conditional",)
+#: Mice that repeat a choice before the last one.
+HABITS = tuple(f"{weight}{lag}" for lag in ("second last", "third last", "fifth last") for weight in ("", "strongly "))
 #: The rows of 400 trials first; then other numbers of trials and other cells.
 FALSE_POSITIVES = (
     Case("choice", "ramp", "tile"),
@@ -35,6 +41,8 @@ FALSE_POSITIVES = (
     Case("stimulus", "repeats", "ar", judged=PLAIN),
     Case("choice", "win-stay", "last choice", judged=BEYOND),
     Case("choice", "win-stay, lose-shift", "last choice", judged=BEYOND),
+    *(Case("choice", mouse, mouse.removeprefix("strongly "), judged=BEYOND) for mouse in HABITS),
+    Case("choice", "second last, won", "second last", judged=BEYOND),
     Case("choice", "stationary", "stimulus", judged=BEYOND),
     *(Case("choice", "ramp", "tile", n) for n in (150, 700)),
     *(Case("feedback", "tires", "tile", n) for n in (150, 700)),
@@ -90,6 +98,7 @@ def _row(case: Case, counts: dict[str, float], n: int) -> str:
 
 def nulls(quick: bool, n_jobs: int) -> None:
     """Print the tables and the requirements."""
+    check(quick, n_jobs)
     n = 5 if quick else 100
     head = f"\n| target | mouse | cells | trials | AUC | {' | '.join(NULLS)} |\n|{'---|' * (5 + len(NULLS))}"
     print(f"\nFalse positives at 0.05 of {n} sessions:\n{head}")
@@ -105,6 +114,30 @@ def nulls(quick: bool, n_jobs: int) -> None:
         text = f"{case.target}, {case.mouse}, planted {case.effect:g}: power at least 0.9 of that with the static model"
         new, former = counts["pseudosession"], counts["static"]
         must(f"{text}; {new:g} and {former:g}", new >= 0.9 * former)
+
+
+def check(quick: bool, n_jobs: int) -> None:
+    """Print how many sessions the predictive check finds, of mice that the model has and of one that it has not."""
+    n = 3 if quick else 60
+    mice = ("stationary", "ramp", "jumps", "strongly second last", "sixth last", "strongly sixth last")
+    jobs = [(mouse, number, n_last) for mouse in mice for number in range(n) for n_last in (N_LAST, 1)]
+    found = in_processes(_flagged, jobs, n_jobs, chunksize=5)
+    print(f"\nSessions of 400 trials that the predictive check finds, of {n}:\n")
+    print("| mouse | model | of former versions |\n|---|---|---|")
+    for mouse in mice:
+        rows = np.array([(next(found), next(found)) for _ in range(n)])
+        now, former = rows.sum(axis=0)
+        print(f"| {mouse} | {counted(now, n)} | {counted(former, n)} |", flush=True)
+        if "sixth" not in mouse:
+            must(f"{mouse}: at most 8 % are found, as the model imitates it; {counted(now, n)}", now <= MOST * n)
+        elif mouse.startswith("strongly"):
+            must(f"{mouse}: 80 % are found, as the model does not imitate it; {counted(now, n)}", now >= 0.8 * n)
+
+
+def _flagged(job: tuple[str, int, int]) -> bool:
+    mouse, number, n_last = job
+    trials = mouse_session(mouse, 400, np.random.default_rng([number, 91]))
+    return not predictive_check(trials, fit_dynamic_psychometric(trials, n_last)).imitated
 
 
 def _table(cases: tuple[Case, ...], n: int, n_jobs: int) -> list[tuple[Case, dict[str, float]]]:

@@ -96,8 +96,9 @@ def choice_model(eid: str) -> ShownModel:
     return ShownModel(
         eid,
         (ChoiceModel & {"eid": eid}).fetch1(),
-        {name: weights[name] for name in WEIGHTS},
-        {name: checks[name] for name in FEATURES},
+        # models that were fitted by a former version know fewer choices, and were checked by fewer features
+        {name: weights[name] for name in WEIGHTS if name in weights},
+        {name: checks[name] for name in FEATURES if name in checks},
     )
 
 

@@ -23,10 +23,15 @@ FEATURES = {
     "win-stay": "share of choices that repeat a rewarded choice",
     "after error": "share of correct choices after an error",
     "side after error": "share of trials after an error with the side of the trial before",
+    "second last choice": "covariance of the choice, less its mean at this stimulus, with the second last, minus the "
+    "mean of those with the last and the third last",
+    "earlier choices": "variance over the 6th to 10th last choice of such covariances",
 }
 #: Sessions that are simulated, and the probability of a flag if the model is right.
 N_SIMULATED, ALPHA = 399, 0.05
 N_BINS = 8
+#: Choices before those that the model knows one by one: how many trials ago.
+EARLIER = range(6, 11)
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,11 @@ class PredictiveCheck:
 
     Attributes
     ----------
-    observed : (8,) float64
+    observed : (10,) float64
         NaN for a feature that the session does not have, such as choices after an error without an error.
-    median, low, high : (8,) float64
+    median, low, high : (10,) float64
         Median, 2.5th and 97.5th percentile of the simulated sessions.
-    p : (8,) float64
+    p : (10,) float64
         Two-sided; NaN where ``observed`` is.
     """
 
@@ -66,9 +71,10 @@ def predictive_check(
 ) -> PredictiveCheck:
     """Return the predictive check of a session.
 
-    It finds biases that jump or drift in ways that the model does not, and stimuli that depend on choices in other ways
-    than repeats after errors. It hardly finds mice that tire or learn: these must be in the model, as they are, and a
-    session that passes is no proof of the model.
+    It finds biases that jump or drift in ways that the model does not, habits that go further back than the five
+    choices which the model knows one by one, and stimuli that depend on choices in other ways than repeats after
+    errors. It hardly finds mice that tire or learn: these must be in the model, as they are, and a session that passes
+    is no proof of the model.
 
     Source: Gelman, Meng & Stern 1996, *Posterior predictive assessment of model fitness via realized discrepancies*,
     Statistica Sinica 6.
@@ -100,17 +106,19 @@ def predictive_check(
 
 
 def session_features(sessions: Mapping[str, Array]) -> Array:
-    """Return the features of S sessions, (S, 8) float64; trials without a choice are left out.
+    """Return the features of S sessions, (S, 10) float64; trials without a choice are left out.
 
     Parameters
     ----------
     sessions : mapping of ALF attribute to (S, n) float64
     """
-    side, _ = stimulus(sessions)
+    side, contrast = stimulus(sessions)
     choice, rewarded = sessions["choice"], sessions["feedbackType"] > 0
     responds = np.isin(choice, (-1, 1))
     error = np.where(rewarded, 0.0, choice)
     t = np.linspace(-1, 1, choice.shape[1]) if choice.shape[1] > 1 else np.zeros(choice.shape[1])
+    left_open = _beyond_stimulus(choice, responds, side * np.nan_to_num(contrast))
+    followed = {lag: _followed(left_open, choice, responds, lag) for lag in (1, 2, 3, *EARLIER)}
     before = slice(None, -1), slice(1, None)
     earlier, later = ((slice(None), part) for part in before)
     both = responds[earlier] & responds[later]
@@ -120,7 +128,23 @@ def session_features(sessions: Mapping[str, Array]) -> Array:
         _variance(rewarded, responds), _slope(rewarded, responds, t), _slope(rewarded, responds, t**2),
         _share(choice[later] == choice[earlier], won), _share(rewarded[later], wrong),
         _share(side[later] == side[earlier], wrong),
+        followed[2] - (followed[1] + followed[3]) / 2, np.var([followed[lag] for lag in EARLIER], axis=0),
     ])  # fmt: skip
+
+
+def _beyond_stimulus(choice: Array, responds: Array, signed_contrast: Array) -> Array:
+    """Return choices (S, n) less their mean, in each session, at the same stimulus."""
+    left_open = choice.copy()
+    for level in np.unique(signed_contrast):
+        at_level = responds & (signed_contrast == level)
+        left_open -= at_level * np.nan_to_num(_share(choice, at_level))[:, None]
+    return left_open
+
+
+def _followed(left_open: Array, choice: Array, responds: Array, lag: int) -> Array:
+    """Return the mean product of what the stimulus leaves open and the choice of so many trials ago, (S,)."""
+    now, then = (slice(None), slice(lag, None)), (slice(None), slice(None, max(choice.shape[1] - lag, 0)))
+    return _share(left_open[now] * choice[then], responds[now] & responds[then])
 
 
 def _share(values: Array, where: Array) -> Array:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipeline.behavior.dynamic import DynamicPsychometric, fit_dynamic_psychometric, past_choices
+from pipeline.behavior.dynamic import N_LAST, DynamicPsychometric, fit_dynamic_psychometric, past_choices
 from pipeline.behavior.pseudosessions import PseudoTask
 from pipeline.behavior.reaction import ReactionTimes
 from pipeline.behavior.static import BehaviorModel, fit_psychometric
@@ -38,6 +38,8 @@ NULLS = {
 #: Nulls that are made from the label vector alone.
 SHIFTED = ("permute", "circular", "linear_shift")
 TARGETS = ("choice", "feedback", "stimulus", "block")
+#: Last choices with weights of their own in each model of a mouse that changes.
+LAST_CHOICES = {"habits": N_LAST, "dynamic": 1}
 #: Largest linear shift, in trials.
 MAX_SHIFT = 100
 #: Simulated sessions that are tried for one null vector before it is given up for too few trials of a class.
@@ -71,7 +73,7 @@ def null_labels(
     names: Sequence[str] = (),
     donors: Sequence[Mapping[str, Array]] = (),
     min_per_class: int = 5,
-    choice_model: str = "dynamic",
+    choice_model: str = "habits",
     imposter_align: str = "start",
     strata: Array | None = None,
     condition: str = "",
@@ -99,9 +101,10 @@ def null_labels(
         Other sessions, for 'imposter'.
     min_per_class : int
         Every null vector has at least so many trials of each class: as many as there are folds.
-    choice_model : {'dynamic', 'static'}
-        Mouse of a pseudosession: ``pipeline.behavior.dynamic``, which changes within the session, or
-        ``pipeline.behavior.static``, the only one before there was the other.
+    choice_model : {'habits', 'dynamic', 'static'}
+        Mouse of a pseudosession: ``pipeline.behavior.dynamic``, which changes within the session, with weights of the
+        last five choices, or as in former versions of the last one alone (dynamic); or ``pipeline.behavior.static``,
+        the only one before there were the others.
     imposter_align : {'start', 'end', 'fraction'}
         Which trials of a donor a session gets labels from: see ``docs/science/nulls.md``.
     strata : (m,) int from 0, optional
@@ -164,7 +167,7 @@ def null_labels(
         return real, _imposter_labels(target, labels, usable, n_label_shuffles, given, min_per_class, imposter_align)
     seeds = [seed_sequence(shuffle_seed, null, *names, str(s)) for s in range(n_label_shuffles)]
     if null == "conditional":
-        draw = _conditional_draws(target, trials, usable, attributes, condition)
+        draw = _conditional_draws(target, trials, usable, choice_model, attributes, condition)
     else:
         draw = _pseudosession_draws(target, trials, usable, choice_model, attributes, condition)
     return real, _drawn_labels(draw, seeds, len(usable), min_per_class, target, strata)
@@ -388,7 +391,7 @@ def _pseudosession_draws(
     # a decoded trial needs a side in every pseudosession, so it must have a contrast above zero
     shows[usable] = target == "stimulus"
     model: DynamicPsychometric | BehaviorModel = (
-        fit_psychometric(trials) if choice_model == "static" else _fitted(trials)
+        fit_psychometric(trials) if choice_model == "static" else _fitted(trials, choice_model)
     )
     # reaction times depend on the contrast, so they keep it
     times = _times_in(condition, attributes)
@@ -408,29 +411,34 @@ def _times_in(condition: str, attributes: Mapping[str, Array]) -> ReactionTimes 
     return ReactionTimes.of(attributes) if columns_in(condition) & set(MEASURED) else None
 
 
-def _fitted(trials: Mapping[str, Array]) -> DynamicPsychometric:
+def _fitted(trials: Mapping[str, Array], choice_model: str) -> DynamicPsychometric:
     """Return the model of a session, fitted once for all its targets."""
-    return _fit_of(tuple(trials), tuple(column.tobytes() for column in trials.values()))
+    return _fit_of(tuple(trials), tuple(column.tobytes() for column in trials.values()), LAST_CHOICES[choice_model])
 
 
 @lru_cache(maxsize=8)
-def _fit_of(names: tuple[str, ...], columns: tuple[bytes, ...]) -> DynamicPsychometric:
+def _fit_of(names: tuple[str, ...], columns: tuple[bytes, ...], n_last: int) -> DynamicPsychometric:
     columns_of = {name: np.frombuffer(column) for name, column in zip(names, columns, strict=True)}
-    return fit_dynamic_psychometric(columns_of)
+    return fit_dynamic_psychometric(columns_of, n_last)
 
 
 def _conditional_draws(
-    target: str, trials: Mapping[str, Array], usable: Array, attributes: Mapping[str, Array], condition: str
+    target: str,
+    trials: Mapping[str, Array],
+    usable: Array,
+    choice_model: str,
+    attributes: Mapping[str, Array],
+    condition: str,
 ) -> Draw:
     """Return what draws choices at the real stimuli, from the real past choices and a mouse drawn from the posterior.
 
     So everything that the stimulus, the past and the slow changes of the mouse say about a choice is the same in the
     null labels, and only what they leave open is drawn anew.
     """
-    model = _fitted(trials)
+    model = _fitted(trials, choice_model)
     side, contrast = stimulus(trials)
     responds = np.flatnonzero(np.isin(trials["choice"], (-1, 1)))
-    past = past_choices(trials["choice"][responds], trials["feedbackType"][responds] > 0)
+    past = past_choices(trials["choice"][responds], trials["feedbackType"][responds] > 0, model.n_last)
     times = _times_in(condition, attributes)
     signed = (side * np.nan_to_num(contrast))[responds]
 

@@ -21,6 +21,13 @@ HABITS = {
     "choices_5": "last 5 choices or so",
     "choices_20": "last 20 choices or so",
 }
+#: Those of models before there were the others.
+FORMER_HABITS = tuple(HABITS)
+HABITS |= {
+    f"{outcome}_{lag}": f"{ordinal} last, {'' if outcome == 'win' else 'not '}rewarded"
+    for lag, ordinal in enumerate(("second", "third", "fourth", "fifth"), 2)
+    for outcome in ("win", "lose")
+}
 #: Standard deviations of a 95 % interval.
 INTERVAL = 1.96
 
@@ -72,7 +79,7 @@ def choice_model(session: ChoiceModelPanels, *, title: str | None = None, width:
     """
     if not len(session.bias):
         raise ArgumentError("the session has no trial")
-    if missing := [name for name in (*HABITS, "contrast_1") if name not in session.weights]:
+    if missing := [name for name in (*FORMER_HABITS, "contrast_1") if name not in session.weights]:
         raise ArgumentError(f"the weights lack {', '.join(missing)}")
     with style():
         n_columns = 1 if width == "single" else 2
@@ -115,12 +122,13 @@ def _band(ax: Axes, mean: np.ndarray, sd: np.ndarray, color: str) -> None:
 
 def _habits(ax: Axes, weights: Mapping[str, tuple[float, float]]) -> None:
     """Draw weights with their 95 % intervals, the first on top."""
-    places = np.arange(len(HABITS))[::-1]
-    mean, sd = np.array([weights[name] for name in HABITS]).T
+    names = {name: text for name, text in HABITS.items() if name in weights}
+    places = np.arange(len(names))[::-1]
+    mean, sd = np.array([weights[name] for name in names]).T
     ax.axvline(0, color="0.6", linewidth=0.7)
     ax.errorbar(mean, places, xerr=INTERVAL * sd, fmt="o", color=LINE_COLORS[0], markersize=4)
-    ax.set_yticks(places, list(HABITS.values()))
-    ax.set(xlabel="weight (logit)", ylim=(-0.7, len(HABITS) - 0.3))
+    ax.set_yticks(places, list(names.values()))
+    ax.set(xlabel="weight (logit)", ylim=(-0.7, len(names) - 0.3))
 
 
 def _check(ax: Axes, checks: Mapping[str, tuple[float, float, float, float]]) -> None:

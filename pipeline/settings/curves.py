@@ -67,7 +67,9 @@ OF_INFLUENCES = ("calibrated", "new_trials")
 #: Draws that a variance of retrained decoders needs.
 MIN_RETRAINED = 20
 #: Models of the mouse in a pseudosession.
-CHOICE_MODELS = ("dynamic", "static")
+CHOICE_MODELS = ("habits", "dynamic", "static")
+#: Those that change within the session, which null 'conditional' draws choices from.
+CHANGING = CHOICE_MODELS[:2]
 #: What a curve must tell more than: nothing, the stimulus, or the stimulus and the last choice.
 BEYOND = ("none", "stimulus", "stimulus+history")
 #: Which trials of a donor the labels of the null 'imposter' are those of.
@@ -384,10 +386,12 @@ class NDCSettings:
         "time.",
     )
     choice_model: str = setting(
-        Choice(CHOICE_MODELS), "dynamic", before="static", group=CHANCE, sql="varchar(8)",
+        Choice(CHOICE_MODELS), "habits", before="static", group=CHANCE, sql="varchar(8)",
         comment="mouse of a pseudosession: dynamic, or static as in former versions",
-        help="Mouse of a pseudosession: dynamic, whose bias and use of the stimulus change within the session, or "
-        "static, as in former versions. A null that simulates no mouse has static.",
+        help="Mouse of the nulls pseudosession and conditional: habits, whose bias and use of the stimulus change "
+        "within the session, and which follows its last five choices; dynamic, as in former versions, which follows "
+        "the last one alone and running means; or static, as before these, which does not change. A null that "
+        "simulates no mouse has static.",
     )
     imposter_align: str = setting(
         Choice(ALIGNMENTS), "start", before="start", group=CHANCE, sql="varchar(8)",
@@ -522,9 +526,9 @@ class NDCSettings:
             raise ArgumentError(f"c is chosen from c_grid={self.c_grid}: leave out c={self.c:g}")
         if self.cells_seed and self.cells == "shared":
             raise ArgumentError(f"cells_seed={self.cells_seed} has an effect on random cells only: use cells='random'")
-        if self.null == "conditional" and (self.target not in CHOSEN or self.choice_model != "dynamic"):
+        if self.null == "conditional" and (self.target not in CHOSEN or self.choice_model not in CHANGING):
             raise ArgumentError(
-                f"null='conditional' draws {' or '.join(CHOSEN)} with choice_model='dynamic', not "
+                f"null='conditional' draws {' or '.join(CHOSEN)} with choice_model='habits' or 'dynamic', not "
                 f"{self.target} with {self.choice_model!r}"
             )
         if self.of_numbers:
@@ -600,7 +604,7 @@ class NDCSettings:
         """Refuse what has no meaning within strata of trials of the same stimulus."""
         needed: dict[str, tuple[Any, ...]] = {
             "target": CHOSEN, "null": ("auto", "conditional"), "metric": ("auc",), "curve_axis": ("cells",),
-            "class_balance": ("none",), "trial_shuffled": (False,), "choice_model": ("dynamic",),
+            "class_balance": ("none",), "trial_shuffled": (False,), "choice_model": CHANGING,
             "intervals": OF_INFLUENCES,
         }  # fmt: skip
         for name, allowed in needed.items():

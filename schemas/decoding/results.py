@@ -19,6 +19,8 @@ from pipeline.decoding.fits.families import ALPHA, significant
 from pipeline.decoding.fits.together import least_q, shuffles_needed, together_needed
 from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
+from pipeline.settings.curves import CHANGING
+from schemas.behavior import ChoiceModel
 from schemas.decoding.changing_noise import DRIFT, KINDS, NOISE, Change, Kind, note_on, noted_change
 from schemas.decoding.naming import asked_notes, dates_of, names_of
 from schemas.decoding.rows import p_of
@@ -246,7 +248,7 @@ def _table_row(row: dict) -> dict:
 def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequence[str] = ()) -> NDCRun:
     """Return stored curves without computing anything.
 
-    The number of queries does not depend on the number of targets and sessions: at most 18, and a few more if there are
+    The number of queries does not depend on the number of targets and sessions: at most 19, and a few more if there are
     failures to explain (``tests/schemas/test_queries.py``).
 
     Parameters
@@ -405,7 +407,7 @@ class _Stored:
             *self._asked(), *self._last_session(), *(text for one in self.settings for text in _easy_null(one)),
             *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
             *filter(None, (note_on(kind, found, self.dates) for kind, found in self.changing.items())),
-            *self._unknown_noise(), *self._ceilings(), *self._days_of_the_line(),
+            *self._unknown_noise(), *self._ceilings(), *self._days_of_the_line(), *self._unlike_the_model(),
         ]  # fmt: skip
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
@@ -556,6 +558,27 @@ class _Stored:
                 f"{shares[far]:.2f}): if that day is unlike the others, a trend is found too often"
             )
         return notes
+
+    def _unlike_the_model(self) -> list[str]:
+        """Return a note if a null simulates mice that the model of choice was found not to imitate.
+
+        Of sessions without a stored model (``meso behavior`` fits it) nothing is said. A stored model may know more of
+        the mouse than that of the null, never less.
+        """
+        simulated = {one["ndc_params"] for one in self.of_params if one["choice_model"] in CHANGING}
+        eids = {row["eid"] for row in self.results if row["ndc_params"] in simulated}
+        if not eids:
+            return []
+        unlike = ChoiceModel & [{"eid": eid} for eid in eids] & {"is_imitated": False}
+        dates = sorted(str(self.dates[eid]) for eid in unlike.to_arrays("eid"))
+        if not dates:
+            return []
+        text = (
+            f"{', '.join(dates)}: the model of choice does not imitate the mouse ('meso behavior' says in what), so p "
+            "may be too small there: a session that is significant is no finding before another null, such as "
+            "imposter, agrees"
+        )
+        return [text]
 
     def _unreachable_q(self) -> list[str]:
         """Return a note if no single curve can have q <= 0.05: p has a smallest value, that of its shuffles."""

@@ -9,8 +9,10 @@ import pytest
 from support.mice import mouse_session
 
 import schemas
+from drawing.choices import choice_model
 from pipeline.behavior.check import FEATURES, predictive_check
 from pipeline.behavior.dynamic import WEIGHTS, fit_dynamic_psychometric
+from pipeline.behavior.task import CONTRAST_KNOTS
 from pipeline.reading.behavior import column_name
 from schemas.rows import number
 from schemas.work.filling import fill
@@ -61,6 +63,19 @@ def test_rows_are_the_model_of_the_trials(mouse):
     checks = {one["session_feature"]: one["feature_p"] for one in (schemas.ChoiceModel.Check & {"eid": EID}).to_dicts()}
     assert checks == dict(zip(FEATURES, map(number, check.p), strict=True))
     assert bool(row["is_imitated"]) == check.imitated
+
+
+@pytest.mark.one_backend  # what is done with rows once they are read
+def test_models_that_know_one_last_choice_are_shown_as_they_were_stored(mouse, tmp_path):
+    assert fill([schemas.ChoiceModel], {"eid": EID}).errors == []
+    # a model of version 15 to 36
+    later = [{"choice_weight": name} for name in WEIGHTS if name[-2:] in ("_2", "_3", "_4", "_5") and name[0] in "wl"]
+    (schemas.ChoiceModel.Weight & {"eid": EID} & later).delete_quick()
+    (schemas.ChoiceModel.Check & {"eid": EID} & "session_feature like '%choice%'").delete_quick()
+    shown = choice_model(EID)
+    former = ["block", *(f"contrast_{knot:g}" for knot in CONTRAST_KNOTS), "win", "lose", "choices_5", "choices_20"]
+    assert [row["quantity"] for row in shown.rows()] == [*former, *list(FEATURES)[:8]]
+    assert shown.draw(tmp_path, "png").stat().st_size > 10_000 and shown.beyond() == []
 
 
 @pytest.mark.one_backend  # words and figures of rows that other tests read on both

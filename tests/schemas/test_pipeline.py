@@ -607,6 +607,33 @@ def test_days_that_are_not_alike_for_the_line_are_noted(ndc):
     assert far.startswith(f"{first + timedelta(days=20)} is far") and f"(leverage {leverage:.2f})" in far
 
 
+def test_sessions_whose_mouse_the_model_does_not_imitate_are_noted(ndc):
+    rows = sorted(ndc.curves["choice"], key=lambda row: row["session_date"])
+    params = [one.ndc_params for one in ndc.targets]
+    stored = fill([schemas.ChoiceModel], [{"eid": row["eid"]} for row in rows])
+    assert stored.errors == []
+    before = {row["eid"]: (schemas.ChoiceModel & {"eid": row["eid"]}).fetch1("is_imitated") for row in rows}
+
+    def said(unlike: list[str], names: list[str]) -> list[str]:
+        for eid in before:
+            schemas.ChoiceModel.update1({"eid": eid, "is_imitated": eid not in unlike})
+        return [note for note in stored_run(ndc.session_set, names).notes if "does not imitate" in note]
+
+    try:
+        assert said([], params) == []
+        (note,) = said([rows[2]["eid"], rows[1]["eid"]], params)
+        # nulls that simulate no mouse do not depend on the model
+        shifted = NDCSettings("choice", null="circular", ks=(8, 32), r=3, n_label_shuffles=4, n_bootstrap=0)
+        plain = run_ndc(list(before), TrackingRun.register("SP999"), [shifted])
+        assert said([rows[1]["eid"]], [one.ndc_params for one in plain.targets]) == []
+    finally:
+        for eid, imitated in before.items():
+            schemas.ChoiceModel.update1({"eid": eid, "is_imitated": imitated})
+    assert note.startswith(
+        f"{rows[1]['session_date']}, {rows[2]['session_date']}: the model of choice does not imitate"
+    )
+
+
 def test_a_curve_that_rounding_alone_put_at_chance_is_named(ndc):
     """A former version took 3 * 0.05 / 3 for more than 0.05."""
     row = ndc.curves["choice"][0]

@@ -10,6 +10,8 @@ from scipy.signal import lfilter
 
 from support.simulated_task import alf_trials, blocks, stimuli
 
+#: How many choices ago each was.
+BACK = {"second last": 2, "third last": 3, "fourth last": 4, "fifth last": 5, "sixth last": 6}
 #: What a mouse does beyond the psychometric function of each session.
 MICE = {
     "stationary": "no change",
@@ -23,12 +25,14 @@ MICE = {
     "quits": "in the last fifth most trials have no choice",
     "win-stay": "it repeats rewarded choices",
     "win-stay, lose-shift": "and leaves those that were not rewarded",
+    **{f"{weight}{lag}": f"it repeats its {lag} choice" for lag in BACK for weight in ("", "strongly ")},
+    "second last, won": "it repeats its second last choice if that was rewarded",
     "repeats": "after an error the stimulus is shown again",
     "repeats sides": "after an error the side is shown again",
 }
 #: Cells that know nothing of the task, and cells that know something else than the present choice.
 SLOW = ("tile", "ar", "walk")
-NOT_THE_CHOICE = ("last choice", "stimulus")
+NOT_THE_CHOICE = ("last choice", *BACK, "stimulus")
 N_CELLS = 20
 
 
@@ -57,12 +61,19 @@ def mouse_and_state(
     late = np.arange(n_trials) > 0.8 * n_trials
     silent = rng.random(n_trials) < 0.6 * (late & (mouse == "quits"))
     choice, last, won = np.zeros(n_trials), 0.0, False
+    # weights of the choices before, the last first
+    habit, only_won = np.zeros(max(BACK.values())), mouse.endswith("won")
+    if (lag := mouse.removeprefix("strongly ").removesuffix(", won")) in BACK:
+        habit[BACK[lag] - 1] = 1.5 if mouse.startswith("strongly") or only_won else 0.6
     for trial in range(n_trials):
         if trial and mouse.startswith("repeats") and choice[trial - 1] != side[trial - 1] and rng.random() < 0.7:
             side[trial] = side[trial - 1]
             contrast[trial] = contrast[trial - 1] if mouse == "repeats" else contrast[trial]
         z = sharpness * side[trial] * contrast[trial] + bias[trial] + use * (p_left[trial] - 0.5) / 0.3
         z += last * (win if won else lose)
+        before = slice(max(trial - len(habit), 0), trial)
+        known = choice[before] * (choice[before] == side[before]) if only_won else choice[before]
+        z += known[::-1] @ habit[: len(known)]
         lapse = 0.06 + 0.94 * asleep[trial]
         left = rng.random() < lapse / 2 + (1 - lapse) / (1 + np.exp(-z))
         if not silent[trial]:
@@ -120,7 +131,7 @@ def cells(kind: str, trials: dict[str, np.ndarray], rng: np.random.Generator) ->
     """Return the activity of 20 cells on every trial, (n_trials, 20), half of its variance noise.
 
     'tile': each is active about a time of its own within the session. 'ar': AR(1) of .99. 'walk': random walks.
-    'last choice', 'stimulus': half of the cells follow the choice before, or the signed contrast.
+    'last choice', those of ``BACK``, 'stimulus': half of the cells follow that choice, or the signed contrast.
     """
     n = len(trials["choice"])
     noise = rng.standard_normal((n, N_CELLS))
@@ -133,7 +144,8 @@ def cells(kind: str, trials: dict[str, np.ndarray], rng: np.random.Generator) ->
     if kind == "walk":
         signal = np.cumsum(rng.standard_normal((n, N_CELLS)), axis=0)
         return signal / signal.std(axis=0) + noise
-    known = np.append(0.0, trials["choice"])[:-1]
+    lag = BACK.get(kind, 1)
+    known = np.append(np.zeros(lag), trials["choice"])[:-lag]
     if kind == "stimulus":
         known = np.tanh(5 * (np.nan_to_num(trials["contrastLeft"]) - np.nan_to_num(trials["contrastRight"])))
     return planted(known, 0.5, rng)

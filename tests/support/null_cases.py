@@ -18,11 +18,13 @@ from support.mice import cells, mouse_session, planted, with_reaction_times
 #: Null and model of the mouse, by the name in the tables.
 NULLS = {
     "static": ("pseudosession", "static"),
-    "pseudosession": ("pseudosession", "dynamic"),
-    "conditional": ("conditional", "dynamic"),
+    "pseudosession": ("pseudosession", "habits"),
+    "conditional": ("conditional", "habits"),
 }
+#: Those of the mouse of former versions, which knows one last choice, too.
+WITH_FORMER = {**NULLS, "former conditional": ("conditional", "dynamic")}
 #: With conditions on the trials: "same trials" takes those of the real session from each simulated one, which is wrong.
-NULLS_OF_TRIALS = {**NULLS, "same trials": ("pseudosession", "dynamic")}
+NULLS_OF_TRIALS = {**NULLS, "same trials": ("pseudosession", "habits")}
 N_SHUFFLES, ALPHA = 39, 0.05
 
 
@@ -66,7 +68,7 @@ def one_session(case: Case, number: int, nulls: Iterable[str] = tuple(NULLS)) ->
     usable = np.flatnonzero(~np.isnan(labels))
     found, names = {}, (f"{number}", case.target)
     for name in nulls:
-        null, model = NULLS_OF_TRIALS[name]
+        null, model = (WITH_FORMER | NULLS_OF_TRIALS)[name]
         if null == "conditional" and case.target not in CHOSEN:
             continue
         if null == "conditional" and columns_in(case.condition) & set(OF_THE_CHOICE):

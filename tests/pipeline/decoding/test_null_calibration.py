@@ -30,6 +30,14 @@ def test_cells_of_the_last_choice_are_not_significant_beyond_it():
     assert plain >= 9 and conditional <= 3, (plain, conditional)
 
 
+@pytest.mark.parametrize(("mouse", "cells"), [("strongly second last", "second last"),
+                                              ("strongly fifth last", "fifth last")])  # fmt: skip
+def test_cells_of_an_earlier_choice_fool_the_mouse_that_knows_one_last_choice_alone(mouse, cells):
+    case = Case("choice", mouse, cells, 300)
+    former, conditional = significant(case, 16, "former conditional", "conditional")
+    assert former >= 9 and conditional <= 3, (former, conditional)
+
+
 def test_weak_information_is_still_found():
     static, dynamic, conditional = significant(
         Case("choice", "stationary", "planted", 300, effect=0.2), 10, "static", "pseudosession", "conditional"

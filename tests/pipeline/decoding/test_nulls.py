@@ -412,6 +412,36 @@ def test_static_model_gives_the_labels_of_former_versions(mouse, target):
     assert hashlib.sha256(b"".join(part.tobytes() for part in both)).hexdigest()[:12] == FORMER[mouse, target]
 
 
+#: The same of the mouse that knew one last choice: version 15 to 36.
+DYNAMIC = {
+    ("pseudosession", "ramp", "choice"): "a60fe944741b", ("pseudosession", "repeats", "stimulus"): "fab6d6cc347e",
+    ("pseudosession", "quits", "feedback"): "02f9e6e91322", ("conditional", "ramp", "choice"): "20b30c9a186b",
+    ("conditional", "quits", "feedback"): "77b679282ae9",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("null", "mouse", "target"), DYNAMIC)
+def test_dynamic_model_gives_the_labels_of_former_versions(null, mouse, target):
+    trials = mouse_session(mouse, 300, np.random.default_rng(3))
+    usable = labelled(target, trials)
+    both = null_labels(null, target, trials, usable, 5, 0, names=("e", target), choice_model="dynamic")
+    assert hashlib.sha256(b"".join(part.tobytes() for part in both)).hexdigest()[:12] == DYNAMIC[null, mouse, target]
+
+
+@pytest.mark.parametrize("mouse", ["strongly second last", "strongly fifth last", "second last, won"])
+def test_conditional_keeps_what_the_five_last_choices_tell(mouse):
+    lag = {"strongly fifth last": 5}.get(mouse, 2)
+    trials = mouse_session(mouse, 600, np.random.default_rng(4))
+    usable = labelled("choice", trials)[lag:]
+    real, past = target_labels("choice", trials)[usable], target_labels("choice", trials)[usable - lag]
+    agree = {
+        model: np.mean(null_labels("conditional", "choice", trials, usable, 40, 0, choice_model=model)[1] == past)
+        for model in ("habits", "dynamic")
+    }
+    assert agree["habits"] == pytest.approx(np.mean(real == past), abs=0.03)
+    assert agree["dynamic"] < agree["habits"] - 0.02
+
+
 def test_conditional_choices_follow_stimuli_and_the_slow_bias():
     trials = mouse_session("ramp", 600, np.random.default_rng(1))
     usable = labelled("choice", trials)
@@ -458,7 +488,7 @@ def test_conditional_is_for_targets_that_follow_from_choices():
     for target in ("block", "stimulus"):
         with pytest.raises(ValueError, match="draws choices: its targets are choice and feedback"):
             null_labels("conditional", target, trials, labelled(target, trials), 1, 0)
-    with pytest.raises(ValueError, match="choice_model must be one of dynamic, static"):
+    with pytest.raises(ValueError, match="choice_model must be one of habits, dynamic, static"):
         null_labels("auto", "choice", trials, labelled("choice", trials), 1, 0, choice_model="glm")
 
 

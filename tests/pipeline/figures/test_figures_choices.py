@@ -29,14 +29,21 @@ def test_curves_intervals_and_features_are_those_given():
     np.testing.assert_allclose(stimulus.lines[-1].get_ydata(), 3.0)
     assert [label.get_text() for label in habits.get_yticklabels()] == list(HABITS.values())
     # the first is on top
-    np.testing.assert_allclose(habits.lines[1].get_ydata(), [4, 3, 2, 1, 0])
-    np.testing.assert_allclose(habits.lines[1].get_xdata(), [0, 0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose(habits.lines[1].get_ydata(), np.arange(len(HABITS))[::-1])
+    np.testing.assert_allclose(habits.lines[1].get_xdata(), np.arange(len(HABITS)) / 10)
     points = [line for line in check.lines if line.get_marker() == "o"]
     assert [line.get_xdata()[0] for line in points] == pytest.approx([0.5, 2.5])
     assert points[0].get_color() != points[1].get_color()
     assert fig.get_suptitle() == "a mouse"
     # two blocks, and no stripe where both sides are as probable
     assert [patch.get_x() for patch in bias.patches] == [20, 40]
+
+
+def test_models_of_former_versions_are_drawn_with_the_habits_that_they_have():
+    weights = dict.fromkeys(("block", "win", "lose", "choices_5", "choices_20", "contrast_1"), (0.1, 0.2))
+    habits = choice_model(panels(weights=weights)).axes[1]
+    assert [label.get_text() for label in habits.get_yticklabels()] == list(HABITS.values())[:5]
+    assert len(habits.lines[1].get_ydata()) == 5
 
 
 def test_a_session_without_trials_or_weights_is_refused():

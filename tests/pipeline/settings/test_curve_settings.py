@@ -296,7 +296,8 @@ def test_a_null_without_a_mouse_has_the_key_that_it_had():
         assert made.choice_model == "static" and "choice_model" not in made.content()
     for null in ("auto", "pseudosession"):
         made = NDCSettings("choice", null=null)
-        assert made.content()["choice_model"] == "dynamic"
+        assert made.content()["choice_model"] == "habits"
+        assert NDCSettings("choice", null=null, choice_model="dynamic").content()["choice_model"] == "dynamic"
         assert "choice_model" not in NDCSettings("choice", null=null, choice_model="static").content()
 
 
@@ -325,7 +326,10 @@ def test_c_of_numbers_is_chosen_by_several_k_unless_it_is_said():
 
 def test_a_curve_whose_c_is_not_chosen_or_chosen_as_before_has_the_key_that_it_had():
     assert NDCSettings("choice").content()["c_range"] == "wide"
-    assert key_of(NDCSettings("choice", c_range="narrow", shared_folds=False)) == "c5169d0f28da16e21428091b93e6f591"
+    assert (
+        key_of(NDCSettings("choice", c_range="narrow", shared_folds=False, choice_model="dynamic"))
+        == "c5169d0f28da16e21428091b93e6f591"
+    )
     for penalty in ("fixed", "scaled"):
         made = NDCSettings("choice", penalty=penalty)
         assert "c_range" not in made.content() and made == NDCSettings("choice", penalty=penalty, c_range="narrow")

@@ -480,7 +480,7 @@ def test_results_of_version_1_are_found_by_the_settings_that_they_had(from_versi
     assert seen["beyond"] == [["none", None]] * 2
     assert seen["new_columns"] == [[None, None]] * 2  # q is of p_largest, as it was
     assert seen["days"] == ["code_k", "common_k", "d_prime", "half_k", "score"]
-    assert seen["models"] == [["static", "start"], ["static", "start"], ["dynamic", "start"]]
+    assert seen["models"] == [["static", "start"], ["static", "start"], ["habits", "start"]]
 
 
 def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, database, backend):
@@ -1120,7 +1120,8 @@ from support.version_31 import KEYS
 
 schemas.activate()
 old = {one: schemas.NDCParams & {"ndc_params": key} for one, key in KEYS.items()}
-asked = {one: NDCSettings("choice", beyond=one, c_range="narrow", shared_folds=False) for one in KEYS}
+then = {"c_range": "narrow", "shared_folds": False, "choice_model": "dynamic"}
+asked = {one: NDCSettings("choice", beyond=one, **then) for one in KEYS}
 print(json.dumps({
     "rows": {one: rows.fetch1("c_range") for one, rows in old.items()},
     "folds": [rows.fetch1("shared_folds") for rows in old.values()],
