@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -40,8 +41,9 @@ class FOVCells:
 
 
 def trial_features(
-    fovs: Sequence[FOVCells], labels: np.ndarray, starts: np.ndarray, ends: np.ndarray, short_window: str = "nearest"
-) -> tuple[np.ndarray, np.ndarray]:
+    fovs: Sequence[FOVCells], labels: np.ndarray, starts: np.ndarray, ends: np.ndarray, short_window: str = "nearest",
+    read: Callable[[FOVCells], np.ndarray] = attrgetter("traces"),
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return the features of the usable trials, and the outcome of every trial.
 
     Parameters
@@ -53,6 +55,9 @@ def trial_features(
         Windows on the session clock, NaN for a trial without one.
     short_window : str
         See ``pipeline.signals.windows.window_means``.
+    read : callable
+        Returns the traces of one of the FOVs, when they are averaged: those of one are in memory at a time. By default
+        those that it has.
 
     Returns
     -------
@@ -71,13 +76,13 @@ def trial_features(
             covered = np.flatnonzero(outcome == "")
             outcome[covered[_holds_flagged(fov, starts[covered], ends[covered], short_window)]] = "bad frame"
     covered = np.flatnonzero(outcome == "")
-    features = _means_of_all(fovs, starts[covered], ends[covered], short_window)
+    features = _means_of_all(fovs, starts[covered], ends[covered], short_window, read)
     usable = np.isfinite(features).all(axis=1)
     outcome[covered] = np.where(usable, "usable", "not finite")
     if short_window == "drop" and not usable.all():
         lost = covered[~usable]
         # trials that are finite with the nearest frame have no frame in their window; the others hold a NaN
-        saved = np.isfinite(_means_of_all(fovs, starts[lost], ends[lost], "nearest")).all(axis=1)
+        saved = np.isfinite(_means_of_all(fovs, starts[lost], ends[lost], "nearest", read)).all(axis=1)
         outcome[lost[saved]] = "no frame"
     return features[usable], outcome
 
@@ -137,11 +142,14 @@ def _holds_flagged(fov: FOVCells, starts: np.ndarray, ends: np.ndarray, short_wi
     return holds
 
 
-def _means_of_all(fovs: Sequence[FOVCells], starts: np.ndarray, ends: np.ndarray, short_window: str) -> np.ndarray:
+def _means_of_all(
+    fovs: Sequence[FOVCells], starts: np.ndarray, ends: np.ndarray, short_window: str,
+    read: Callable[[FOVCells], np.ndarray],
+) -> np.ndarray:  # fmt: skip
     """Return the window means of the cells of all FOVs, (n, cells) float64."""
     out = np.empty((len(starts), sum(len(fov.columns) for fov in fovs)))
     for fov in fovs:
-        out[:, fov.columns] = window_means(fov.traces, fov.frame_times, fov.offsets, starts, ends, short_window)
+        out[:, fov.columns] = window_means(read(fov), fov.frame_times, fov.offsets, starts, ends, short_window)
     return out
 
 
