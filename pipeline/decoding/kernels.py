@@ -148,12 +148,14 @@ def product(left: np.ndarray, panels: np.ndarray, depth: int, out: np.ndarray) -
 def pack(matrix: np.ndarray) -> np.ndarray:
     """Return a (depth, columns) matrix as panels of columns, (P, depth, WIDTH) float32, padded with zeros."""
     depth, columns = matrix.shape
-    panels = np.zeros(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
+    panels = np.empty(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
     for p in range(panels.shape[0]):
         n = min(WIDTH, columns - p * WIDTH)
         for i in range(depth):
             for j in range(n):
                 panels[p, i, j] = matrix[i, p * WIDTH + j]
+            for j in range(n, WIDTH):
+                panels[p, i, j] = 0
     return panels
 
 
@@ -176,14 +178,17 @@ def pack_pairs(modes: np.ndarray) -> np.ndarray:
     They are (n, m (m + 1) / 2), the lower triangle of (m, m) line by line.
     """
     n, m = modes.shape
-    pairs = np.zeros((n, m * (m + 1) // 2), np.float32)
+    panels = np.empty(((m * (m + 1) // 2 + WIDTH - 1) // WIDTH, n, WIDTH), np.float32)
+    line = np.zeros(panels.shape[0] * WIDTH, np.float32)  # of one trial, padded
     for i in range(n):
         start = 0
         for t in range(m):
             for u in range(t + 1):
-                pairs[i, start + u] = modes[i, t] * modes[i, u]
+                line[start + u] = modes[i, t] * modes[i, u]
             start += t + 1
-    panels: np.ndarray = pack(pairs)
+        for p in range(panels.shape[0]):
+            for j in range(WIDTH):
+                panels[p, i, j] = line[p * WIDTH + j]
     return panels
 
 
