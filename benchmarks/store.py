@@ -306,20 +306,18 @@ def ours_fov(root: Path) -> np.ndarray:
 
 
 def ours_features(root: Path, n: int) -> None:
-    """Read the cells and average the windows for each target separately, as TrialFeatures does."""
+    """Read the cells and average the windows for each target separately, by the function of TrialFeatures."""
     import schemas
-    from pipeline.decoding import FOVCells, trial_features
-    from schemas.session import trials_of
+    from pipeline.decoding import NDCSettings
+    from schemas.decoding.tables import _features
+    from schemas.storage.bulk import columns
 
-    trials, cells = trials_of(eid()), chosen(n)
-    for event, window in windows():
-        found = schemas.activity(cells)
-        fovs = []
-        for fov, times in found.times.frame_times.items():
-            rows = np.flatnonzero(found.times.fovs == fov)
-            fovs.append(FOVCells(rows, found.traces[rows], times, found.times.offsets[rows]))
-        labels = np.zeros(len(trials[event]))
-        trial_features(fovs, labels, trials[event] + window[0], trials[event] + window[1], "nearest")
+    names = ("fov", "roi", "stack_y", "stack_x")
+    rows = np.sort(np.random.default_rng(0).permutation(n_rois())[:n])
+    found = columns(schemas.ROI(), *names, order_by=names[:2])
+    cells = {name: column[rows] for name, column in zip(names, found, strict=True)}
+    for target in TARGETS:
+        _features(eid(), cells, NDCSettings(target=target), {})
 
 
 #: Seconds measured inside a step, for steps of which only a part counts.

@@ -1,7 +1,16 @@
 """Decoding from cells: trial features, cross-validated scores, neuron-dropping curves, nulls and fits."""
 
 from pipeline.decoding.curves import NDCCurve, cv_score, neuron_dropping_curve, penalty_scores
-from pipeline.decoding.features import FOVCells, noise_level, on_first_clock, trial_coverage, trial_features
+from pipeline.decoding.features import (
+    FOVCells,
+    fov_noise_levels,
+    median_noise,
+    noise_cell_step,
+    noise_level,
+    on_first_clock,
+    trial_coverage,
+    trial_features,
+)
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
 from pipeline.decoding.fits.days import DayTrend, code_trend, sensitivity_trend
 from pipeline.decoding.fits.mice import MiceTrend, mice_trend, paired_level, paired_trend
@@ -43,10 +52,13 @@ __all__ = [
     "common_ceiling_k_star",
     "cv_score",
     "fit_curve",
+    "fov_noise_levels",
     "log_k_slope",
+    "median_noise",
     "mice_trend",
     "n_minority",
     "neuron_dropping_curve",
+    "noise_cell_step",
     "noise_level",
     "null_labels",
     "on_first_clock",

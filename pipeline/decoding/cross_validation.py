@@ -85,13 +85,11 @@ def cross_validate(
                                   strict=True)
     ])  # fmt: skip
     scores = np.empty((len(ks), len(labels)))
-    effects = []
     for i, z in enumerate(values):
         by_group = scores_of(z, groups, how.metric).reshape(of_vector)
         known = np.isfinite(by_group)
         scores[i] = np.where(known, by_group * weight, 0).sum(axis=1) / np.where(known, weight, 0).sum(axis=1)
-        effects.append(np.empty(0) if trial_effects is None else trial_effects(z[: how.n_splits], first, how.metric))
-    return scores, np.array(effects)
+    return scores, _effects(values, first, how, trial_effects)
 
 
 def _scores_of_numbers(
@@ -100,11 +98,16 @@ def _scores_of_numbers(
     """Return what `cross_validate` returns, from the predicted numbers of each k, (rows, n) each."""
     folds = [slice(start, start + how.n_splits) for start in range(0, len(tested.test), how.n_splits)]
     scores = [[regression.score(z[rows], tested.rows(rows), how.metric) for rows in folds] for z in values]
-    effects = [
-        np.empty(0) if trial_effects is None else trial_effects(z[folds[0]], tested.rows(folds[0]), how.metric)
-        for z in values
-    ]
-    return np.array(scores), np.array(effects)
+    return np.array(scores), _effects(values, tested.rows(folds[0]), how, trial_effects)
+
+
+def _effects(
+    values: Sequence[np.ndarray], first: Groups | Tested, how: Validation, trial_effects: TrialEffects | None
+) -> np.ndarray:
+    """Return what ``trial_effects`` returns for the first label vector, (K, B), from the values of each k."""
+    if trial_effects is None:
+        return np.empty((len(values), 0))
+    return trial_effects(np.array([z[: how.n_splits] for z in values]), first, how.metric)
 
 
 def _chosen(

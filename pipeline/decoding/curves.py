@@ -714,12 +714,16 @@ class _TrialEffects:
             used = labelled(y)
 
             def compute(z: np.ndarray, groups: Groups | Tested, metric: str) -> np.ndarray:
-                of_used: np.ndarray = influences(z, groups, metric)[used]
+                of_used: np.ndarray = influences(z, groups, metric)[:, used]
                 return of_used
 
             return cls("influences", int(used.sum()), compute)
         times = _resampled(y, n_bootstrap, seed)
-        return cls("trial_means", n_bootstrap, partial(bootstrap_means, times=times) if n_bootstrap else None)
+
+        def means(z: np.ndarray, groups: Groups | Tested, metric: str) -> np.ndarray:
+            return np.array([bootstrap_means(of_k, groups, metric, times) for of_k in z])
+
+        return cls("trial_means", n_bootstrap, means if n_bootstrap else None)
 
 
 def _resampled(y: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from pipeline.signals.windows import window_means
 #: Events of a trial in which cells may respond; and the time before the first and after the last of them, s.
 TASK = ("stimOn_times", "goCue_times", "firstMovement_times", "response_times", "feedback_times")
 BEFORE_TASK, AFTER_TASK = 0.5, 1.0
+#: Cells, evenly spaced among all, whose noise is measured: their median is known to a few percent, in less time.
+N_NOISE_CELLS = 128
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,9 @@ class FOVCells:
 
 
 def trial_features(
-    fovs: Sequence[FOVCells], labels: np.ndarray, starts: np.ndarray, ends: np.ndarray, short_window: str = "nearest"
-) -> tuple[np.ndarray, np.ndarray]:
+    fovs: Sequence[FOVCells], labels: np.ndarray, starts: np.ndarray, ends: np.ndarray, short_window: str = "nearest",
+    read: Callable[[FOVCells], np.ndarray] = attrgetter("traces"),
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return the features of the usable trials, and the outcome of every trial.
 
     Parameters
@@ -61,6 +65,9 @@ def trial_features(
         Windows on the session clock, NaN for a trial without one.
     short_window : str
         See ``pipeline.signals.windows.window_means``.
+    read : callable
+        Returns the traces of one of the FOVs, when they are averaged: those of one are in memory at a time. By default
+        those that it has.
 
     Returns
     -------
@@ -79,19 +86,19 @@ def trial_features(
             covered = np.flatnonzero(outcome == "")
             outcome[covered[_holds_flagged(fov, starts[covered], ends[covered], short_window)]] = "bad frame"
     covered = np.flatnonzero(outcome == "")
-    features = _means_of_all(fovs, starts[covered], ends[covered], short_window)
+    features = _means_of_all(fovs, starts[covered], ends[covered], short_window, read)
     usable = np.isfinite(features).all(axis=1)
     outcome[covered] = np.where(usable, "usable", "not finite")
     if short_window == "drop" and not usable.all():
         lost = covered[~usable]
         # trials that are finite with the nearest frame have no frame in their window; the others hold a NaN
-        saved = np.isfinite(_means_of_all(fovs, starts[lost], ends[lost], "nearest")).all(axis=1)
+        saved = np.isfinite(_means_of_all(fovs, starts[lost], ends[lost], "nearest", read)).all(axis=1)
         outcome[lost[saved]] = "no frame"
     return features[usable], outcome
 
 
 def noise_level(fovs: Sequence[FOVCells], trials: Mapping[str, np.ndarray]) -> float:
-    """Return the median noise level of all cells between the trials; NaN if none has one.
+    """Return the median noise level of the cells between the trials; NaN if none has one.
 
     Parameters
     ----------
@@ -100,17 +107,30 @@ def noise_level(fovs: Sequence[FOVCells], trials: Mapping[str, np.ndarray]) -> f
         By ALF attribute. From half a second before their first event to a second after the last one frames are left
         out: cells that respond more, or to more, are no noisier. See ``pipeline.signals.noise``.
     """
+    step = noise_cell_step(sum(len(fov.columns) for fov in fovs))
+    return median_noise(fov_noise_levels(fov, fov.traces, trials, step) for fov in fovs)
+
+
+def noise_cell_step(n_cells: int) -> int:
+    """Return which cells `fov_noise_levels` takes of so many in all FOVs: every first, second, ..."""
+    return max(1, n_cells // N_NOISE_CELLS)
+
+
+def fov_noise_levels(fov: FOVCells, traces: np.ndarray, trials: Mapping[str, np.ndarray], step: int) -> np.ndarray:
+    """Return the noise levels of every so many cells of a FOV, whose traces are (N, T), between the trials."""
     events = np.array([trials[name] for name in TASK if name in trials])
     with_event = np.isfinite(events).any(axis=0)
     starts = np.fmin.reduce(events[:, with_event]) - BEFORE_TASK
     ends = np.fmax.reduce(events[:, with_event]) + AFTER_TASK
-    found = []
-    for fov in fovs:
-        left_out = _within(fov.frame_times, starts, ends)
-        left_out |= False if fov.flagged is None else fov.flagged
-        found.append(noise_levels(fov.traces, fov.frame_times, fov.signal, left_out))
-    levels = np.concatenate(found)
-    known = levels[np.isfinite(levels)]
+    left_out = _within(fov.frame_times, starts, ends)
+    left_out |= False if fov.flagged is None else fov.flagged
+    return noise_levels(traces[::step], fov.frame_times, fov.signal, left_out)
+
+
+def median_noise(levels: Iterable[np.ndarray]) -> float:
+    """Return the median of the noise levels of the cells of all FOVs; NaN if none has one."""
+    of_all = np.concatenate(list(levels))
+    known = of_all[np.isfinite(of_all)]
     return float(np.median(known)) if len(known) else np.nan
 
 
@@ -178,11 +198,14 @@ def _holds_flagged(fov: FOVCells, starts: np.ndarray, ends: np.ndarray, short_wi
     return holds
 
 
-def _means_of_all(fovs: Sequence[FOVCells], starts: np.ndarray, ends: np.ndarray, short_window: str) -> np.ndarray:
+def _means_of_all(
+    fovs: Sequence[FOVCells], starts: np.ndarray, ends: np.ndarray, short_window: str,
+    read: Callable[[FOVCells], np.ndarray],
+) -> np.ndarray:  # fmt: skip
     """Return the window means of the cells of all FOVs, (n, cells) float64."""
     out = np.empty((len(starts), sum(len(fov.columns) for fov in fovs)))
     for fov in fovs:
-        out[:, fov.columns] = window_means(fov.traces, fov.frame_times, fov.offsets, starts, ends, short_window)
+        out[:, fov.columns] = window_means(read(fov), fov.frame_times, fov.offsets, starts, ends, short_window)
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +20,8 @@ from pipeline.settings.curves import C_RANGES, FOLD_MODES, METRICS, NUMBER_METRI
 #: n) for each k: see ``pipeline.decoding.engine.Subset.decide``. Where c is None the weights are C; else c (K)
 #: multiplies them, in units of 1/k: see ``Validation.penalty``.
 Decide = Callable[..., list[np.ndarray]]
-#: A function of the decision values (folds, n) of one label vector, its test trials and the metric, that returns
-#: numbers: `influences`, or `bootstrap_means` with its samples.
+#: A function of the decision values (K, folds, n) of one label vector, its test trials and the metric, that returns
+#: numbers for each k: `influences`, or `bootstrap_means` with its samples.
 TrialEffects = Callable[[np.ndarray, "Groups | Tested", str], np.ndarray]
 #: Trials that each fold of a regression needs: one alone has no rank.
 NUMBERS_PER_FOLD = 2
@@ -466,51 +467,58 @@ def influences(z: np.ndarray, groups: Groups | Tested, metric: str) -> np.ndarra
 
     Parameters
     ----------
-    z, groups, metric
-        As for `scores_of`, the folds of one label vector; `Tested` of numbers.
+    z : (folds, n) or (K, folds, n) float
+        Decision values of one label vector; of several k.
+    groups, metric
+        As for `scores_of`; `Tested` of numbers.
 
     Returns
     -------
-    (n,) float64
+    (n,) or (K, n) float64
         0 for trials that are not tested, or are the only one of their class in a fold. All NaN if no fold has both
         classes.
     """
-    if isinstance(groups, Tested):
-        return regression.influences(z, groups, metric)
-    if groups.n_strata > 1:
-        return _influences_in_strata(z, groups)
+    if isinstance(groups, Tested) or groups.n_strata > 1:
+        of_one: Any = regression.influences if isinstance(groups, Tested) else _influences_in_strata
+        found: np.ndarray = np.array([of_one(values, groups, metric) for values in z.reshape(-1, *z.shape[-2:])])
+        return found.reshape(*z.shape[:-2], -1)
     ones, zeros = groups.ones >= 0, groups.zeros >= 0
     n_ones, n_zeros = ones.sum(axis=1, keepdims=True), zeros.sum(axis=1, keepdims=True)
     scored = (n_ones > 0) & (n_zeros > 0)
-    out = np.zeros(z.shape[1])
+    out = np.zeros((*z.shape[:-2], z.shape[-1]))
     if not scored.any():
-        return np.full(z.shape[1], np.nan)
-    fold = np.arange(len(z))
-    if metric == "auc":
-        right = [
-            _pairs_won(z, fold, groups.ones, groups.zeros) / np.maximum(n_zeros, 1),
-            _pairs_won(-z, fold, groups.zeros, groups.ones) / np.maximum(n_ones, 1),
-        ]
-    else:
-        # places without a trial have NaN, which is on no side
-        high, low = (
-            np.where(known, z[fold[:, None], trials], np.nan)
-            for known, trials in ((ones, groups.ones), (zeros, groups.zeros))
-        )
-        right = [(high > 0).astype(np.float64), (low <= 0).astype(np.float64)]
+        return np.full(out.shape, np.nan)
+    right = _placements(z, groups, metric, n_ones, n_zeros)
     for trials, known, n, placements in (
         (groups.ones, ones, n_ones, right[0]), (groups.zeros, zeros, n_zeros, right[1]),
     ):  # fmt: skip
         share = {"auc": 1.0, "balanced_accuracy": 0.5, "accuracy": n / np.maximum(n_ones + n_zeros, 1)}[metric]
-        deviations = placements - np.where(known, placements, 0).sum(axis=1, keepdims=True) / np.maximum(n, 1)
+        deviations = placements - np.where(known, placements, 0).sum(axis=-1, keepdims=True) / np.maximum(n, 1)
         # n - 1: the deviations are from the mean of the same n trials
         of_mean = share * deviations / (scored.sum() * np.sqrt(np.maximum(n * np.maximum(n - 1, 1), 1)))
         tested = known & scored
-        out[trials[tested]] = of_mean[tested]
+        out[..., trials[tested]] = of_mean[..., tested]
     return out
 
 
-def _influences_in_strata(z: np.ndarray, groups: Groups) -> np.ndarray:
+def _placements(
+    z: np.ndarray, groups: Groups, metric: str, n_ones: np.ndarray, n_zeros: np.ndarray
+) -> list[np.ndarray]:  # fmt: skip
+    """Return the placements of trials of class 1 and 0, (..., folds, largest number); n_ones, n_zeros (folds, 1)."""
+    if metric != "auc":
+        # places without a trial have NaN, which is on no side
+        fold = np.arange(z.shape[-2])[:, None]
+        high, low = (np.where(trials >= 0, z[..., fold, trials], np.nan) for trials in (groups.ones, groups.zeros))
+        return [(high > 0).astype(np.float64), (low <= 0).astype(np.float64)]
+    rows = z.reshape(-1, z.shape[-1])
+    times, fold = (len(rows) // z.shape[-2], 1), np.arange(len(rows))
+    ones, zeros = np.tile(groups.ones, times), np.tile(groups.zeros, times)
+    won = _pairs_won(rows, fold, ones, zeros), _pairs_won(-rows, fold, zeros, ones)
+    above, below = (one.reshape(*z.shape[:-1], -1) for one in won)
+    return [above / np.maximum(n_zeros, 1), below / np.maximum(n_ones, 1)]
+
+
+def _influences_in_strata(z: np.ndarray, groups: Groups, _metric: str) -> np.ndarray:
     """Return the influences on an AUC within strata, (n,) float64; arguments as for `influences`.
 
     The pairs of a stratum are pooled over the folds: its AUC is a mean of the placements of either class, weighted by

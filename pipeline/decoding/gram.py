@@ -93,7 +93,7 @@ class TrainingSet:
             self._sums += self._products(slice(start, start + NEURONS_PER_BLOCK))
             self._n_blocks += 1
         sums = self._sums + self._products(slice(k - left, k)) if left else self._sums
-        rows = sums[self.trials[: self.m, None], self.trials].astype(np.float64)
+        rows = sums.take(self.trials[: self.m], axis=0).take(self.trials, axis=1).astype(np.float64)
         means = rows.mean(axis=0)
         of_train = means[: self.m]
         rows -= means + (of_train - of_train.mean())[:, None]
@@ -145,10 +145,12 @@ class Shared:
         diagonal = np.diag_indices(self.depth)
         bound[diagonal] += 1
         # bound.T is the same matrix in Fortran order, which LAPACK takes without a copy; it writes the lower triangle
-        negative = -dpotri(dpotrf(bound.T, lower=True, overwrite_a=True)[0], lower=True, overwrite_c=True)[0]
+        inverse = dpotri(dpotrf(bound.T, lower=True, overwrite_a=True)[0], lower=True, overwrite_c=True)[0]
+        negative = inverse.astype(np.float32)
+        np.negative(negative, out=negative)
         if not self.primal:
-            negative[diagonal] += 1
-        packed: np.ndarray = pack_symmetric(negative.astype(np.float32))
+            negative[diagonal] = 1 - inverse[diagonal]
+        packed: np.ndarray = pack_symmetric(negative)
         return packed
 
     def problem(self, rows: Rows, strength: float) -> SharedProblem:
@@ -174,6 +176,6 @@ class Shared:
         with np.errstate(all="ignore"):  # a row that overflows is known by its NaN
             minimise_shared(self.problem(rows, strength), z, b, error)
         # in float64: next to a large intercept float32 would round the differences between trials away
-        values = z[:, np.argsort(self.trials)] + b.astype(np.float64)[:, None]
+        values = z.take(np.argsort(self.trials), axis=1) + b.astype(np.float64)[:, None]
         # not `error > 1`: NaN has to count as missed
         return values, ~(error <= 1)

@@ -148,12 +148,14 @@ def product(left: np.ndarray, panels: np.ndarray, depth: int, out: np.ndarray) -
 def pack(matrix: np.ndarray) -> np.ndarray:
     """Return a (depth, columns) matrix as panels of columns, (P, depth, WIDTH) float32, padded with zeros."""
     depth, columns = matrix.shape
-    panels = np.zeros(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
+    panels = np.empty(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
     for p in range(panels.shape[0]):
         n = min(WIDTH, columns - p * WIDTH)
         for i in range(depth):
             for j in range(n):
                 panels[p, i, j] = matrix[i, p * WIDTH + j]
+            for j in range(n, WIDTH):
+                panels[p, i, j] = 0
     return panels
 
 
@@ -176,14 +178,17 @@ def pack_pairs(modes: np.ndarray) -> np.ndarray:
     They are (n, m (m + 1) / 2), the lower triangle of (m, m) line by line.
     """
     n, m = modes.shape
-    pairs = np.zeros((n, m * (m + 1) // 2), np.float32)
+    panels = np.empty(((m * (m + 1) // 2 + WIDTH - 1) // WIDTH, n, WIDTH), np.float32)
+    line = np.zeros(panels.shape[0] * WIDTH, np.float32)  # of one trial, padded
     for i in range(n):
         start = 0
         for t in range(m):
             for u in range(t + 1):
-                pairs[i, start + u] = modes[i, t] * modes[i, u]
+                line[start + u] = modes[i, t] * modes[i, u]
             start += t + 1
-    panels: np.ndarray = pack(pairs)
+        for p in range(panels.shape[0]):
+            for j in range(WIDTH):
+                panels[p, i, j] = line[p * WIDTH + j]
     return panels
 
 
@@ -195,6 +200,26 @@ def _as_float(_context: Any, value: Any) -> Any:
         return builder.bitcast(args[0], ir.FloatType())
 
     return types.float32(types.int32), generate
+
+
+@intrinsic
+def _borrowed(_context: Any, arrays: Any) -> Any:
+    """Return a named tuple whose arrays own no memory: views of their rows then count no references.
+
+    Counting takes a fifth of an iteration. The arrays of the argument must live for as long as the result.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args[0]
+        values = cgutils.unpack_tuple(builder, args[0], len(kinds))
+        for place, kind in enumerate(kinds):
+            if isinstance(kind, types.Array):
+                array = context.make_array(kind)(context, builder, values[place])
+                array.meminfo = cgutils.get_null_value(array.meminfo.type)
+                values[place] = array._getvalue()
+        return context.make_tuple(builder, kinds, values)
+
+    return arrays(arrays), generate
 
 
 f4 = np.float32
@@ -595,13 +620,10 @@ def _drift(old: np.ndarray, new: np.ndarray, intercept: Any) -> Any:
     return far / (MAX_DRIFT * max(high - low, f4(1)))
 
 
-@njit(**OPTIONS)
-def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
-    """Solve all rows of a `solver.Problem`: the compiled ``solver.minimise_numpy``, with its arguments."""
+@njit(**INNER)
+def _iterate(p: Problem, s: State, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
+    """Iterate until every row is within tolerance; return the number of iterations. The arguments are `_borrowed`."""
     n_rows = p.weights.shape[0]
-    width = p.inverse_sd.shape[1] if p.primal else z.shape[1]
-    modes = 0 if p.primal else p.eigenvalues.size
-    s = _state(np.zeros((n_rows, width), f4), z, p.inverse_sd.shape[1], modes)
     hessian, gradient, step = np.zeros((3, 3)), np.zeros(3), np.zeros(3)
     norm, gradients = np.zeros(n_rows), np.zeros(n_rows)
     active, near = np.ones(n_rows, np.bool_), np.zeros(n_rows, np.bool_)
@@ -639,6 +661,16 @@ def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, erro
                 # not `error > 1`: NaN stays active, and is missed
                 active[i] = not error[i] <= 1
         iteration += 1
+    return iteration
+
+
+@njit(**OPTIONS)
+def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
+    """Solve all rows of a `solver.Problem`: the compiled ``solver.minimise_numpy``, with its arguments."""
+    n_rows = p.weights.shape[0]
+    width = p.inverse_sd.shape[1] if p.primal else z.shape[1]
+    s = _state(np.zeros((n_rows, width), f4), z, p.inverse_sd.shape[1], 0 if p.primal else p.eigenvalues.size)
+    iterations = _iterate(_borrowed(p), _borrowed(s), refresh, *_borrowed((z, b, error)))
     # z once more from the solution: without the intercept, and without the rounding errors of many steps
     rows = np.arange(n_rows)
     if p.primal:
@@ -651,7 +683,7 @@ def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, erro
     for i in range(n_rows):
         error[i] = max(error[i], _drift(z[i, : p.n], s.zd[i, : p.n], b[i]))
     z[:] = s.zd
-    return iteration
+    return iterations
 
 
 @njit(**PART)
@@ -680,31 +712,130 @@ def _direction_shared(p: SharedProblem, s: State, rows: np.ndarray) -> None:
             s.zd[a, j] = -s.v[a, j] / p.h
 
 
+@njit(**INNER)
+def _sums_over_trials(e: np.ndarray, h: np.ndarray, zd: np.ndarray, zq: np.ndarray) -> Any:
+    """Return the sums over trials of e, h, h zd, h zd zd, h zd zq, h zq and h zq zq, in one pass."""
+    se, sh, hd, hdd, hdq, hq, hqq = f4(0), f4(0), f4(0), f4(0), f4(0), f4(0), f4(0)
+    for j in range(e.size):
+        d, q = h[j] * zd[j], h[j] * zq[j]
+        se += e[j]
+        sh += h[j]
+        hd += d
+        hdd += d * zd[j]
+        hdq += d * zq[j]
+        hq += q
+        hqq += q * zq[j]
+    return se, sh, hd, hdd, hdq, hq, hqq
+
+
+@njit(**INNER)
+def _sums_over_unknowns(r: np.ndarray, d: np.ndarray, q: np.ndarray, md: np.ndarray, mq: np.ndarray) -> Any:
+    """Return the sums over unknowns of r md, r mq, r r, d md, d mq and q mq, in one pass."""
+    rd, rq, rr, dd, dq, qq = f4(0), f4(0), f4(0), f4(0), f4(0), f4(0)
+    for j in range(r.size):
+        rd += r[j] * md[j]
+        rq += r[j] * mq[j]
+        rr += r[j] * r[j]
+        dd += d[j] * md[j]
+        dq += d[j] * mq[j]
+        qq += q[j] * mq[j]
+    return rd, rq, rr, dd, dq, qq
+
+
+@njit(**INNER)
+def _sums_after(e: np.ndarray, h: np.ndarray, z: np.ndarray, zq: np.ndarray) -> Any:
+    """Return the sums over trials of e, e zq, h, h z and h z z, in one pass."""
+    se, eq, sh, hz, hzz = f4(0), f4(0), f4(0), f4(0), f4(0)
+    for j in range(e.size):
+        of_z = h[j] * z[j]
+        se += e[j]
+        eq += e[j] * zq[j]
+        sh += h[j]
+        hz += of_z
+        hzz += of_z * z[j]
+    return se, eq, sh, hz, hzz
+
+
+@njit(**INNER)
+def _move(x: np.ndarray, q: np.ndarray, d: np.ndarray, new: Any, old: Any, by: Any) -> None:
+    """Set the last step q to new d + old q, and add it, and ``by``, to x."""
+    for j in range(x.size):
+        q[j] = new * d[j] + old * q[j]
+        x[j] += q[j] + by
+
+
+@njit(**PART)
+def _advance_shared(
+    p: SharedProblem, s: State, z: np.ndarray, b: np.ndarray, i: int, a: int, first: bool,
+    gradient: np.ndarray, hessian: np.ndarray, step: np.ndarray,
+) -> Any:  # fmt: skip
+    """Do what `_advance` does for a row that shares its training set, with its sums taken together.
+
+    Returns the square of the remaining gradient, and the size of the solution.
+    """
+    x, d, q, r, e, h, zd, zq = s.x[i], s.d[a], s.q[i], s.r[a], s.e[i], s.h[i], s.zd[a], s.zq[i]
+    md, mq = (d, q) if p.primal else (zd, zq)
+    qb = s.qb[i]
+    se, sh, hd, hdd, hdq, hq, hqq = _sums_over_trials(e, h, zd, zq)
+    rd, rq, rr, dd, dq, qq = _sums_over_unknowns(r, d, q, md, mq)
+    gradient[0], gradient[1], gradient[2] = rd, se, rq + qb * se
+    hessian[0, 0] = dd + hdd
+    hessian[0, 1] = hessian[1, 0] = hd
+    hessian[1, 1] = sh
+    hessian[0, 2] = hessian[2, 0] = dq + hdq + qb * hd
+    hessian[1, 2] = hessian[2, 1] = hq + qb * sh
+    hessian[2, 2] = qq + hqq + qb * (f4(2) * hq + qb * sh)
+    _newton(hessian, gradient, 2 if first else 3, step)
+    new, old = f4(step[0]), f4(step[2])
+    s.qb[i] = f4(step[1]) + old * qb
+    b[i] += s.qb[i]
+    _move(x, q, d, new, old, f4(0))
+    _move(z[i], zq, zd, new, old, s.qb[i])
+    _sigmoid(z[i], p.labels[i], p.weights[i], e, h)
+    slope = step[0] * gradient[0] + step[1] * gradient[1] + step[2] * gradient[2]
+    flatter = 0.25 * _sum(p.weights[i]) / max(hessian[1, 1], 1e-30)
+    bound = -gradient[0] * max(flatter, 1.0)
+    left = gradient[1] * gradient[1] / max(hessian[1, 1], 1e-30) + (min(bound, rr) if p.primal else abs(bound))
+    se, eq, sh, hz, hzz = _sums_after(e, h, z[i], zq)
+    if _dot(x, mq) + eq + s.qb[i] * se > 0.25 * abs(slope):
+        _shorten(p, s, z, b, i, slope)
+        se, eq, sh, hz, hzz = _sums_after(e, h, z[i], zq)
+    # |w|^2; in the dual w'w = a'Ka = a'(z - b)
+    size = _dot(x, x) if p.primal else _dot(x, z[i]) - b[i] * _sum(x)
+    return left, size + hzz - b[i] * (f4(2) * hz - b[i] * sh)
+
+
+@njit(**INNER)
+def _iterate_shared(
+    p: SharedProblem, s: State, z: np.ndarray, b: np.ndarray, error: np.ndarray, active: np.ndarray
+) -> int:
+    """Iterate until every active row is within tolerance; return the number of iterations. All are `_borrowed`."""
+    hessian, gradient, step = np.zeros((3, 3)), np.zeros(3), np.zeros(3)
+    for row in np.flatnonzero(active):
+        _sigmoid(z[row], p.labels[row], p.weights[row], s.e[row], s.h[row])
+    iteration = 0
+    while iteration < MAX_ITERATIONS and active.any():
+        rows = np.flatnonzero(active)
+        _direction_shared(p, s, rows)
+        for a in range(rows.size):
+            i = rows[a]
+            left, size = _advance_shared(p, s, z, b, i, a, iteration == 0, gradient, hessian, step)
+            error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
+            # not `error > 1`: NaN stays active, and is missed
+            active[i] = not error[i] <= 1
+        iteration += 1
+    return iteration
+
+
 @njit(**OPTIONS)
 def minimise_shared(p: SharedProblem, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
     """Solve all rows of a `solver.SharedProblem`: the compiled ``solver.minimise_shared_numpy``, with its arguments."""
     n_rows, depth = p.weights.shape[0], p.k if p.primal else p.n
     of_train, drift = np.zeros_like(p.weights), np.zeros(n_rows)
     s = _state(np.zeros((n_rows, _padded(depth)), f4), of_train, 0 if p.primal else p.weights.shape[1], 0)
-    hessian, gradient, step = np.zeros((3, 3)), np.zeros(3), np.zeros(3)
-    iteration, far = 0, np.ones(n_rows, np.bool_)
+    iterations, far = 0, np.ones(n_rows, np.bool_)
     for _ in range(TURNS):
-        active, first = far.copy(), iteration
-        for row in np.flatnonzero(active):
-            _sigmoid(of_train[row], p.labels[row], p.weights[row], s.e[row], s.h[row])
-        while iteration < first + MAX_ITERATIONS and active.any():
-            rows = np.flatnonzero(active)
-            _direction_shared(p, s, rows)
-            for a in range(rows.size):
-                i = rows[a]
-                left = _advance(p, s, of_train, b, i, a, iteration == first, gradient, hessian, step)
-                # |w|^2; in the dual w'w = a'Ka = a'(z - b)
-                size = _dot(s.x[i], s.x[i]) if p.primal else _dot(s.x[i], of_train[i]) - b[i] * _sum(s.x[i])
-                size += _loss_part(s.h[i], of_train[i], b[i])
-                error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
-                # not `error > 1`: NaN stays active, and is missed
-                active[i] = not error[i] <= 1
-            iteration += 1
+        iterations += _iterate_shared(_borrowed(p), _borrowed(s), *_borrowed((of_train, b, error)), far.copy())
         # z once more from the solution; a row that is far from it goes on from there
         product(s.x, p.features, depth, z)
         for row in np.flatnonzero(far):
@@ -715,7 +846,7 @@ def minimise_shared(p: SharedProblem, z: np.ndarray, b: np.ndarray, error: np.nd
             break
     for i in range(n_rows):
         error[i] = max(error[i], drift[i])
-    return iteration
+    return iterations
 
 
 @njit(**OPTIONS)

@@ -13,7 +13,7 @@ from pipeline.settings.signals import KINDS
 from pipeline.signals.clock import frame_period
 
 #: Steps from frame to frame that are used of a trace, evenly spaced: the median of so many is known well enough.
-MAX_STEPS = 4096
+MAX_STEPS = 1024
 #: With fewer, nothing is said.
 MIN_STEPS = 100
 #: Share of the frames, those of highest activity, whose mean is the size of a cell's events.

@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.errors import ArgumentError
 
-#: ROIs computed at a time, to bound the memory (64 ROIs x 1,000 trials x a few arrays of 8 bytes).
-CHUNK = 64
+#: ROIs computed at a time, to bound the memory (128 ROIs x 1,000 trials x a few arrays of 8 bytes).
+CHUNK = 128
 
 
 def window_means(
@@ -59,17 +59,19 @@ def _means(
     short_window: str,
 ) -> np.ndarray:  # fmt: skip
     """Return the means of some ROIs, (n, N), as is every array of places or numbers of frames."""
-    # places in the traces one after the other: numpy takes these four times as fast as from rows and columns
-    values, first = traces.reshape(-1), len(frame_times) * np.arange(len(traces))
     # the offset is taken from the window, not added to the frames: one clock for all ROIs, instead of an (N, T) matrix
     low = _n_before(frame_times, starts, offsets, "left")
-    high = _n_before(frame_times, ends, offsets, "right")
-    count, last = high - low, len(frame_times) - 1
-    means = np.zeros(low.shape)
+    count, means = _n_before(frame_times, ends, offsets, "right") - low, np.zeros(low.shape)
+    # places in the traces one after the other: numpy takes these four times as fast as from rows and columns
+    values, places = traces.reshape(-1), low + len(frame_times) * np.arange(len(traces))
+    fewest = count.min(initial=len(frame_times))
     with np.errstate(invalid="ignore", divide="ignore"):
         for frame in range(count.max(initial=0)):
-            # clipped, because the index is evaluated where the mask is False, too
-            means += np.where(frame < count, values.take(first + np.minimum(low + frame, last)), 0.0)
+            if frame < fewest:
+                means += values.take(places + frame)
+                continue
+            # clipped, because the place is taken where the mask is False, too
+            means += np.where(frame < count, values.take(np.minimum(places + frame, values.size - 1)), 0.0)
         means /= count
     # an infinite activity is as unusable as NaN; 0 / 0 of empty windows is replaced below
     means[~np.isfinite(means)] = np.nan
@@ -90,7 +92,7 @@ def _n_before(
     """
     own = times[:, None] - offsets
     of_first = np.searchsorted(frame_times, own.max(axis=1, initial=-np.inf), side)
-    found = np.repeat(of_first[:, None], len(offsets), axis=1)
+    n_back = np.zeros(own.shape, dtype=np.int32)
     is_later = np.greater_equal if side == "left" else np.greater
     for back in range(1, len(frame_times) + 1):
         # the frame so many before; there is none before the first
@@ -98,8 +100,8 @@ def _n_before(
         later = is_later(frame[:, None], own)
         if not later.any():
             break
-        found -= later
-    return found
+        n_back += later
+    return of_first[:, None] - n_back
 
 
 def _without_frame(

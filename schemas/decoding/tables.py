@@ -358,28 +358,37 @@ def _features(
     _check_window(eid, settings, trials[settings.event])
     labels = labels_of(settings, eid, trials)
     starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
-    fovs = _fov_cells(eid, cells, settings, flagged)
-    noise = number(decoding.noise_level(fovs, trials))
-    short_window = settings.short_window
+    stored = recorded(eid, cells["fov"], settings.own_signal)
+    fovs, short_window = _fov_cells(eid, cells, settings, flagged, stored), settings.short_window
+    step, levels = decoding.noise_cell_step(len(cells["fov"])), {}
+
+    def read(of: decoding.FOVCells) -> np.ndarray:
+        numbers, rois = cells["fov"][of.columns], cells["roi"][of.columns]
+        traces = roi_traces(eid, numbers, rois, stored={numbers[0]: stored[numbers[0]]})
+        levels[numbers[0]] = decoding.fov_noise_levels(of, traces, trials, step)  # while they are in memory
+        return traces
+
     if short_window == "first_clock":
         offset = _offset_of_first_roi(eid, int(cells["fov"].min()), settings.scan_line_column)
         fovs, short_window = decoding.on_first_clock(fovs, offset), "drop"
-    features, outcome = decoding.trial_features(fovs, labels, starts, ends, short_window)
-    return labels, _chosen(outcome, settings, trials), features, noise
+    features, outcome = decoding.trial_features(fovs, labels, starts, ends, short_window, read)
+    return labels, _chosen(outcome, settings, trials), features, number(decoding.median_noise(levels.values()))
 
 
 def _fov_cells(
-    eid: str, cells: dict[str, np.ndarray], settings: NDCSettings, flagged: Mapping[int, np.ndarray]
-) -> list[decoding.FOVCells]:
-    """Return traces and times of some cells, FOV by FOV: each has its own number of frames."""
-    stored, found = recorded(eid, cells["fov"], settings.own_signal), []
+    eid: str, cells: dict[str, np.ndarray], settings: NDCSettings, flagged: Mapping[int, np.ndarray],
+    stored: Mapping[int, dict],
+) -> list[decoding.FOVCells]:  # fmt: skip
+    """Return the times of some cells, FOV by FOV: each has its own number of frames. Their traces are read later."""
+    found = []
     for fov, row in stored.items():
         columns = np.flatnonzero(cells["fov"] == fov)
-        fovs, rois = cells["fov"][columns], cells["roi"][columns]
         stack_pos = np.column_stack([cells["stack_y"][columns], cells["stack_x"][columns]]).astype(int)
-        frame_times, offsets = clocks(eid, fovs, stack_pos, settings.scan_line_column, {fov: row})
-        traces = roi_traces(eid, fovs, rois, stored={fov: row})
-        found.append(decoding.FOVCells(columns, traces, frame_times[fov], offsets, flagged.get(fov), row["signal"]))
+        frame_times, offsets = clocks(eid, cells["fov"][columns], stack_pos, settings.scan_line_column, {fov: row})
+        unread = np.empty((len(columns), 0))
+        found.append(
+            decoding.FOVCells(columns, unread, frame_times[fov], offsets, flagged.get(fov), row["signal"])
+        )  # fmt: skip
     return found
 
 

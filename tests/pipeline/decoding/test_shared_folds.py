@@ -259,7 +259,8 @@ def test_compiled_and_plain_solver_agree(k, C):
         assert (error <= 1).all()
         found.append((n_iterations, z[:, :80] + b[:, None]))
     assert len(rows) == 6
-    assert abs(found[0][0] - found[1][0]) <= 2
+    # near the floor of float32 the order of its sums, which the processor decides, costs or saves some iterations
+    assert abs(found[0][0] - found[1][0]) <= 5
     assert worst(found[0][1], found[1][1]) < 1e-4
 
 

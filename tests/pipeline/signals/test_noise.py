@@ -70,7 +70,7 @@ def test_own_noise_that_doubles_is_noted_and_light_and_activity_are_not(signal):
 
 def test_long_traces_are_sampled_evenly():
     rng = np.random.default_rng(4)
-    traces = rng.normal(size=(20, 10 * MAX_STEPS)) * np.linspace(1, 3, 10 * MAX_STEPS)
+    traces = rng.normal(size=(200, 10 * MAX_STEPS)) * np.linspace(1, 3, 10 * MAX_STEPS)
     times = np.arange(traces.shape[1]) / 5
     sampled, all_of_it = (np.median(one) for one in (
         noise_levels(traces, times, "dff"), np.median(np.abs(np.diff(traces)), axis=1) / np.sqrt(5)))  # fmt: skip
