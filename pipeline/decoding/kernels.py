@@ -203,7 +203,7 @@ def _as_float(_context: Any, value: Any) -> Any:
 
 
 @intrinsic
-def _borrowed(_context: Any, arrays: Any) -> Any:
+def _borrowed_arrays(_context: Any, arrays: Any) -> Any:
     """Return a named tuple whose arrays own no memory: views of their rows then count no references.
 
     Counting takes a fifth of an iteration. The arrays of the argument must live for as long as the result.
@@ -222,6 +222,8 @@ def _borrowed(_context: Any, arrays: Any) -> Any:
     return arrays(arrays), generate
 
 
+#: Numba passes the first argument itself, which the types do not say.
+_borrowed: Any = _borrowed_arrays
 f4 = np.float32
 
 
@@ -670,7 +672,7 @@ def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, erro
     n_rows = p.weights.shape[0]
     width = p.inverse_sd.shape[1] if p.primal else z.shape[1]
     s = _state(np.zeros((n_rows, width), f4), z, p.inverse_sd.shape[1], 0 if p.primal else p.eigenvalues.size)
-    iterations = _iterate(_borrowed(p), _borrowed(s), refresh, *_borrowed((z, b, error)))
+    iterations: int = _iterate(_borrowed(p), _borrowed(s), refresh, *_borrowed((z, b, error)))
     # z once more from the solution: without the intercept, and without the rounding errors of many steps
     rows = np.arange(n_rows)
     if p.primal:

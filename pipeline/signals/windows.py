@@ -101,7 +101,8 @@ def _n_before(
         if not later.any():
             break
         n_back += later
-    return of_first[:, None] - n_back
+    found: np.ndarray = of_first[:, None] - n_back
+    return found
 
 
 def _without_frame(
