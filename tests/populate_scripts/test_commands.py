@@ -46,6 +46,7 @@ def demo_output(meso, small_demo, tmp_path_factory):
     return output, text
 
 
+@pytest.mark.one_backend  # figures, and a table of what test_backends.py compares
 def test_demo_writes_a_figure_per_target_a_raster_per_session_and_the_table(demo_output, small_demo):
     output, text = demo_output
     table = pd.read_csv(output / "k_star.csv")
@@ -177,6 +178,7 @@ def test_raster_in_each_format(demo_output, meso, small_demo, tmp_path, suffix):
     assert (tmp_path / f"raster_SP999_{small_demo.dates[0]}_001.{suffix}").stat().st_size > 10_000
 
 
+@pytest.mark.one_backend  # files; other tests register tracking runs and count their uses on both
 def test_track_mirrors_a_tree_and_registers_it(demo_output, meso, small_demo, tmp_path):
     tree, copy = tmp_path / "source", tmp_path / "mirror"
     for path in (small_demo.root / "demolab/Subjects").rglob("mpciROIs.clusterUIDs.csv"):
@@ -224,7 +226,17 @@ for table in tables:
 
 
 @pytest.fixture(scope="module")
-def odd(demo_output, meso, python_command, small_demo):
+def with_curves(backend, meso, small_demo, request) -> None:
+    """The sessions with curves: as the demo leaves them where it is tested, elsewhere with fewer shuffles."""
+    if backend == "postgresql":
+        request.getfixturevalue("demo_output")
+        return
+    meso("ingest", "--all", "--cache-dir", small_demo.root)
+    meso("ndc", "--subject", "SP999", "--target", "choice", "--ks", "4", "-R", "2", "--n-label-shuffles", "2", "--json")
+
+
+@pytest.fixture(scope="module")
+def odd(with_curves, meso, python_command, small_demo):
     """The sessions of the demo, of a subject with another name; the server renames it in all tables, and ONE has it."""
     done = python_command("-c", f"NAME = {ODD!r}\n{RENAME}", env={"MESO_PREFIX": PREFIX})
     assert done.returncode == 0, done.stderr

@@ -1,17 +1,20 @@
-"""The same inputs give the same bits on PostgreSQL and on MySQL, and in another process."""
+"""The same inputs give the same bits on PostgreSQL and on MySQL, and so do an update and a deletion."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 
 import pytest
 
 DUMP = """
 import hashlib, json, sys
+from pathlib import Path
 import numpy as np
 import meso, schemas
 from pipeline.decoding import NDCSettings
+from pipeline.demo.repository import write_one_tables
 from pipeline.responses import SelectivitySettings, StabilitySettings
 from populate_scripts.ingest import ingest
 from schemas.embedding import Embedding
@@ -23,6 +26,8 @@ from schemas.decoding.transfers import run_transfer
 from schemas.labels import LabelSet, of_kind
 from schemas.responses.run import run_cells, run_stability
 from schemas.tracking import TrackingRun
+from schemas.upkeep.deletion import delete_sessions
+from schemas.upkeep.update import update
 
 def digest(value):
     if isinstance(value, np.ndarray):
@@ -31,7 +36,8 @@ def digest(value):
     return int(value) if isinstance(value, bool) else value
 
 schemas.activate()
-done = ingest(everything=True, cache_dir=sys.argv[1])
+root = Path(sys.argv[1])
+done = ingest(everything=True, cache_dir=root)
 filled = fill([*SESSION_TABLES, Embedding])
 words, run = {"ks": (4, 8), "r": 3, "n_label_shuffles": 3, "cv_splits": 3}, TrackingRun.register("SP999")
 settings = [NDCSettings(target="choice", **words)]
@@ -57,11 +63,27 @@ tables = [schemas.Behavior.Trial, schemas.Wheel, schemas.FOV, schemas.FOV.Source
           schemas.Signal, schemas.Signal.Trace, schemas.TrialTypeMean, schemas.CellResponse.Cell,
           schemas.CellResponse.Selectivity, schemas.Stability.Gap, schemas.Stability.Pair,
           schemas.SharedEmbedding.Rank]
-dump = {}
-for table in tables:
-    rows = [{name: digest(value) for name, value in row.items()} for row in table().to_dicts()]
-    dump[table.full_table_name.split(".")[-1].strip('"`')] = sorted(json.dumps(row, sort_keys=True) for row in rows)
-print(json.dumps({"errors": filled.errors, "failed": failed, "dump": dump}, default=str))
+
+def dump():
+    found = {}
+    for table in tables:
+        rows = [{name: digest(value) for name, value in row.items()} for row in table().to_dicts()]
+        name = table.full_table_name.split(".")[-1].strip('"`')
+        found[name] = sorted(json.dumps(row, sort_keys=True) for row in rows)
+    return found
+
+before = dump()
+for path in sorted(root.glob("*/Subjects/*/*/001/alf/FOV_00/mpci.ROIActivityF.npy"))[:1]:
+    np.save(path, np.asfortranarray(np.square(np.load(path)) / np.float32(100)))
+write_one_tables(root)
+updated = update(done.new)
+changes = [updated.failures, sorted({change.table for change in updated.changes}),
+           [{name: digest(value) for name, value in row.items() if name in ("former_table", "former_key")}
+            for row in schemas.FormerResult().to_dicts(order_by="KEY")]]
+after = dump()
+deleted = delete_sessions({"eid": done.new[0]}, confirm=lambda counts: True)
+print(json.dumps({"errors": filled.errors, "failed": failed, "changes": changes, "deleted": sorted(deleted.items()),
+                  "dumps": [before, after, dump()]}, default=str))
 """
 
 
@@ -80,7 +102,7 @@ def empty_data_dir():
         yield folder
 
 
-def test_both_backends_hold_the_same_bits(small_repository, server, backend, python_command, empty_data_dir):
+def test_both_backends_hold_the_same_bits(small_repository, server, backend, python_command, empty_data_dir, tmp_path):
     if backend != "mysql":
         pytest.skip("compares MySQL with PostgreSQL: runs with --backend mysql")
     embedded = {name: None for name in server if name.startswith("DJ_")}
@@ -89,13 +111,22 @@ def test_both_backends_hold_the_same_bits(small_repository, server, backend, pyt
     for env in ({"MESO_PREFIX": "same_bits_"}, {**embedded, "MESO_PREFIX": "same_bits_"}):
         done = python_command("-m", "populate_scripts.cli", "db", "init", env=env)
         assert done.returncode == 0, done.stderr
-        done = python_command("-c", DUMP, small_repository, env=env)
+        repository = shutil.copytree(small_repository, tmp_path / str(len(dumps)) / "one")
+        done = python_command("-c", DUMP, repository, env=env)
         assert done.returncode == 0, done.stderr
         dumps.append(json.loads(done.stdout.splitlines()[-1]))
     python_command("-m", "populate_scripts.cli", "db", "stop", env=embedded)
     mysql, postgresql = dumps
     assert mysql["errors"] == postgresql["errors"] == []
     assert mysql["failed"] == postgresql["failed"] == {}
-    for table, rows in mysql["dump"].items():
-        assert rows, table
-        assert rows == postgresql["dump"][table], table
+    assert mysql["changes"] == postgresql["changes"] and mysql["changes"][:2] == [[], ["Signal"]]
+    assert mysql["deleted"] == postgresql["deleted"]
+    for one, other in zip(mysql["dumps"], postgresql["dumps"], strict=True):
+        for table, rows in one.items():
+            assert rows == other[table], table
+    before, after, without = mysql["dumps"]
+    assert all(before.values())
+    changed = {table for table, rows in after.items() if rows != before[table]}
+    assert {"_signal__trace", "__trial_features", "__n_d_c_result__curve"} <= changed, changed
+    kept = {table for table, rows in without.items() if rows == after[table]}
+    assert kept == {"n_d_c_params", "label_set__labels"}

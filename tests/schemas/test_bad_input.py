@@ -29,6 +29,9 @@ from schemas.tracking import TrackingRun
 from schemas.work.filling import IMAGING_TABLES, SESSION_TABLES, fill
 from schemas.work.reports import errors, retry
 
+#: Files are refused before there are rows; others test on both how jobs fail and are tried again.
+pytestmark = pytest.mark.one_backend
+
 NOT_IN_ONE = str(uuid.uuid3(uuid.NAMESPACE_DNS, "a session that ONE does not know"))
 N_FOVS, N_TRIALS = 3, 30
 SETTINGS = NDCSettings(target="choice", ks=(4, 8), r=2, n_label_shuffles=2, cv_splits=2)
@@ -142,7 +145,6 @@ def test_what_one_does_not_know_is_refused_and_the_rest_registered(broken):
     assert set(broken.done.new) == {eid for name, eid in broken.eids.items() if name != "late"}
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_ingest_command_says_which_session_failed(broken, meso_command):
     done = meso_command("ingest", NOT_IN_ONE, broken.eids["late"], "--cache-dir", broken.root)
     assert done.returncode == 1
@@ -248,7 +250,6 @@ def test_a_uid_twice_is_an_error_or_the_first(broken):
     assert (schemas.TrackedFOV.Member & lenient & {"cell_uid": first, "eid": across}).fetch1("fov") == 0
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_one_class_and_no_trials_leave_the_other_curves(broken):
     eids = [broken.eids[name] for name in ("before", "one class", "after", "none")]
     result = run_ndc(eids, TrackingRun.register("BI04"), [SETTINGS])

@@ -127,6 +127,7 @@ def neighbours(matrix: np.ndarray) -> float:
     return float(np.mean(matrix[1:] * matrix[:-1]))
 
 
+@pytest.mark.one_backend  # test_backends.py compares the rows on both, before and after a deletion
 def test_groups_that_are_the_same_on_all_days_are_found(found, eids):
     of = groups(found)
     assert found.eids == eids and found.signal == "deconvolved" and len(found.cells) > 20
@@ -228,6 +229,7 @@ def test_the_views_have_the_embedding_and_where_its_cells_are(found, eids, datab
     assert set(map(tuple, rows)) == expected
 
 
+@pytest.mark.one_backend  # test_backends.py compares the rows on both, before and after a deletion
 def test_verify_finds_damage_of_an_embedding_of_several_days(found, eids, run):
     of_types = run_embedding(eids, run, DaysSettings("trial_types", min_trials=2))
     assert verify_session(eids[0]).findings == []
@@ -273,6 +275,7 @@ def test_the_command_draws_and_prints_ranks(found, lab, meso_command, tmp_path):
     assert done.stdout.strip().endswith(drawn.name)
 
 
+@pytest.mark.one_backend  # test_backends.py compares the rows on both, before and after a deletion
 def test_a_signal_is_that_of_all_days_and_goes_with_its_embedding(found, eids, run):
     signal = SignalSettings("fluorescence")
     other = run_embedding(eids, run, signal=signal)
@@ -289,6 +292,7 @@ def alone(found) -> None:
     (SharedEmbeddingTask & [key for key in SharedEmbeddingTask.keys() if key != found.task]).delete()  # noqa: SIM118
 
 
+@pytest.mark.one_backend  # test_update.py has files updated on both
 @pytest.mark.usefixtures("alone")
 def test_an_update_of_the_files_embeds_again(found, lab, eids, run):
     before = (SharedEmbeddingTask & found.task).to_dicts()
@@ -307,6 +311,7 @@ def scaled(path: Path, factor: float) -> None:
     np.save(path, np.asfortranarray(factor * np.load(path), np.float32))
 
 
+@pytest.mark.one_backend  # as the update
 @pytest.mark.usefixtures("alone")
 def test_an_order_is_not_shown_over_activity_that_was_read_since(found, lab, eids, run):
     """Nor over means of trials that were read since, by an object that was made before."""
@@ -395,6 +400,7 @@ def test_an_embedding_whose_job_is_lost_is_computed_again(found, eids, run, monk
     assert seen == [1] and set(again.order) == set(found.order) and SharedEmbedding & again.task
 
 
+@pytest.mark.one_backend  # test_backends.py compares the rows on both, before and after a deletion
 def test_trials_and_settings_take_their_embeddings_along(found, eids, run):
     of_types = run_embedding(eids, run, DaysSettings("trial_types", min_trials=2))
     (schemas.Behavior & {"eid": eids[2]}).delete()
@@ -403,6 +409,7 @@ def test_trials_and_settings_take_their_embeddings_along(found, eids, run):
     assert not SharedEmbeddingTask & of_types.task
 
 
+@pytest.mark.one_backend  # test_backends.py compares the rows on both, before and after a deletion
 def test_all_embeddings_go_without_a_restriction(found, eids, run):
     """The rows that a part of a table takes along were taken for the only ones to go."""
     run_embedding(eids, run)

@@ -61,6 +61,7 @@ def test_best_sets_are_those_of_the_sets_of_cells(tracked, demo_sessions):
         assert meso.best_sets("SP999", [7]) == []
 
 
+@pytest.mark.one_backend  # numbers of cells, of rows that test_backends.py compares
 def test_a_best_set_has_as_many_shared_cells_as_its_curves(tracked):
     run = (schemas.TrackedFOV.Member & "silhouette is not null").to_arrays("silhouette")
     least = float(np.quantile(run, 0.4)) if len(run) else None
@@ -276,6 +277,7 @@ def three_mice(single) -> Iterator[list[str]]:
         forget_mouse(name)
 
 
+@pytest.mark.one_backend  # words
 def test_several_mice_are_asked_together_and_a_mouse_that_fails_is_named(single, three_mice):
     """The copies have stored curves and no files, so that asking for them again fails: they are named."""
     with pytest.warns(UserWarning, match="many A: "):
@@ -301,6 +303,7 @@ def test_figure_of_mice_has_a_thin_line_for_each_and_the_mean_of_stored_slopes(s
     assert np.polyfit(x, y, 1)[0] == pytest.approx(row["mean_slope"])
 
 
+@pytest.mark.one_backend  # test_tags.py restricts by tags on both
 def test_mice_of_a_tag_are_those_with_sets_of_its_sessions(single, three_mice, demo_sessions, tmp_path):
     members = (schemas.SessionSet.Member & (schemas.SessionSet & {"subject": NAMES[0]}).proj()).to_arrays("eid")
     meso.tag("some", [*demo_sessions, *sorted(set(members))])

@@ -20,6 +20,9 @@ from schemas.labels import listed, of_kind
 from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 
+#: On both, test_backends.py compares the curves, and test_own_questions.py adds, lists and drops labels.
+pytestmark = pytest.mark.one_backend
+
 S = 19
 SMALL = {"ks": (8, 32), "R": 4, "n_label_shuffles": S, "n_bootstrap": 20, "penalty": "scaled", "plot": False,
          "progress": False}  # fmt: skip
@@ -65,7 +68,6 @@ def without_labels() -> Iterator[None]:
     drop()
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_numbers_that_the_cells_code_are_decoded_and_others_are_not(planted, demo_sessions, without_labels):
     rng = np.random.default_rng(6)
     labels = {"speed": planted, "noise": {eid: rng.permutation(row) for eid, row in planted.items()}}
@@ -105,7 +107,6 @@ def test_numbers_that_the_cells_code_are_decoded_and_others_are_not(planted, dem
     assert ranks.draw()["speed"].axes[0].get_ylabel() == "Spearman's ρ"
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_curves_are_those_of_the_stored_features_and_numbers(planted, demo_sessions, without_labels):
     out = meso.neuron_dropping_curves_cached(
         demo_sessions[:2],
@@ -158,7 +159,6 @@ def test_numbers_from_a_file_are_listed_decoded_and_dropped(planted, meso_comman
     assert len(schemas.LabelSet()) == len(schemas.NDCParams & "labels <> ''") == 0
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_readouts_of_numbers_are_tested_on_the_other_session(planted, without_labels):
     rng = np.random.default_rng(6)
     labels = {"speed": planted, "noise": {eid: rng.permutation(row) for eid, row in planted.items()}}
@@ -187,7 +187,6 @@ def test_readouts_of_numbers_are_tested_on_the_other_session(planted, without_la
     assert any(ax.get_ylabel() == "R²" for ax in figure.axes)
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_what_labels_are_is_in_the_table(planted, without_labels):
     eid = min(planted)
     n = len(planted[eid])
@@ -208,7 +207,6 @@ def test_what_labels_are_is_in_the_table(planted, without_labels):
     )
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_the_speed_of_the_wheel_is_a_number_of_each_trial(demo_sessions, without_labels):
     window = ("firstMovement_times", (0.0, 0.2))
     speed = {eid: meso.wheel_speed(eid[:8], *window) for eid in demo_sessions[:2]}
@@ -227,7 +225,6 @@ def test_the_speed_of_the_wheel_is_a_number_of_each_trial(demo_sessions, without
         meso.wheel_speed(demo_sessions[0], "goCue", (0, 1))
 
 
-@pytest.mark.one_backend  # reasons are found in Python, from rows that other tests read on both
 def test_too_few_numbers_are_named_with_the_trials_by_outcome(planted, demo_sessions, without_labels):
     few = {eid: np.where(np.arange(len(row)) < 9, np.arange(len(row)), np.nan) for eid, row in planted.items()}
     with pytest.warns(UserWarning, match="left out"):

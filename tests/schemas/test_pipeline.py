@@ -783,7 +783,8 @@ def test_the_choice_beyond_the_stimulus_is_within_side_and_contrast(ndc, demo_se
     forget(plain, beyond)
 
 
-@pytest.mark.parametrize("gain", [pytest.param(penalty.GAIN, marks=pytest.mark.one_backend), 0.0])
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
+@pytest.mark.parametrize("gain", [penalty.GAIN, 0.0])
 def test_sessions_of_a_set_share_the_c_of_their_penalty(ndc, demo_sessions, tracking, monkeypatch, gain):
     monkeypatch.setattr(penalty, "GAIN", gain)
     asked = small(penalty="auto", r=3, n_label_shuffles=0)

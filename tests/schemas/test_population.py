@@ -25,6 +25,9 @@ from schemas.rows import content_key
 from schemas.tracking import TrackingRun
 from schemas.work.filling import fill
 
+#: On both, test_backends.py compares the rows, before and after an update and a deletion.
+pytestmark = pytest.mark.one_backend
+
 TARGETS = ("stimulus", "feedback")
 SMALL = {"ks": (2, 4, 8, 16, 32), "r": 6, "n_label_shuffles": 19, "n_bootstrap": 40, "penalty": "scaled"}
 NAMES = ("mouse A", "mouse B")
@@ -66,7 +69,6 @@ def fitted(days: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     return slope, residuals[0]
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_slopes_and_their_mean_are_those_of_lines_through_the_days(mice, run):
     assert mice.subjects == sorted(["SP999", *NAMES]) and all("a change of the code" in one for one in mice.notes)
     assert {row["question_name"] for row in mice.means} == set(TARGETS)
@@ -92,7 +94,6 @@ def test_slopes_and_their_mean_are_those_of_lines_through_the_days(mice, run):
         assert row["between_sd"] == pytest.approx(np.sqrt(between), abs=1e-9)
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_differences_within_mice_are_those_of_the_days(mice, run):
     first, second = run.targets
     (row,) = (r for r in mice.differences if r["quantity"] == "score")
@@ -249,7 +250,6 @@ def test_a_population_follows_its_curves(mice, run):
     assert [r["mean_slope"] for r in again] == pytest.approx([r["mean_slope"] for r in before])
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_mouse_counts_once_for_a_question(run, demo_sessions):
     other = schemas.SessionSet.add(demo_sessions[:3], TrackingRun.register("SP999"))
     params = {"ndc_params": run.targets[0].ndc_params}
@@ -264,7 +264,6 @@ def test_a_mouse_counts_once_for_a_question(run, demo_sessions):
     (schemas.NDCTask & other).delete()
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_power_is_that_of_the_stored_scatter(mice, run, capsys):
     found = power_of_trends(mice.subjects, question="stimulus", quantity="score", slope=-0.01, days=[4, 8], spacing=2)
     row = next(r for r in mice.means if (r["question_name"], r["quantity"]) == ("stimulus", "score"))
@@ -335,7 +334,6 @@ def test_settings_that_all_mice_have_are_compared_and_found_by_a_plain_question(
         power_of_trends(["SP999"], question="block", quantity="score", slope=1)
 
 
-@pytest.mark.one_backend
 def test_mice_are_named_in_the_same_ways_in_all_commands(mice, run):
     first, others = mice.subjects[0], ",".join(mice.subjects[1:])
     for command in (["mice"], ["power", "--question", "stimulus", "--quantity", "score", "--slope", "-0.01"]):

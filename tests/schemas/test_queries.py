@@ -383,7 +383,7 @@ assert status()
         (STATUS, 8),
         ("schemas.activate()\nfrom schemas.queries.sessions import sessions\nassert len(sessions()) > 1", 13),
         ("import meso\nassert meso.load_or_embed('{eid}')", 14),
-        (RASTER, 32),
+        pytest.param(RASTER, 32, marks=pytest.mark.one_backend),  # draws, and asks as load_or_embed does
         (CURVES, 55),
         (IDLE_SCHEDULER, 11),
     ],

@@ -73,6 +73,7 @@ def lab(database, tmp_path_factory) -> Iterator[tuple[Alyx, Repository, Path]]:
     remove(found)
 
 
+@pytest.mark.one_backend  # what was downloaded is read as other sessions are
 def test_a_notebook_reads_an_unknown_session_through_alyx(lab):
     server, found, _ = lab
     eid = found.eids["embedded"]
@@ -89,6 +90,7 @@ def test_a_notebook_reads_an_unknown_session_through_alyx(lab):
     server.start()
 
 
+@pytest.mark.one_backend  # requests to Alyx
 def test_requests_of_a_session(lab):
     server, found, _ = lab
     key = {"eid": found.eids["counted"]}

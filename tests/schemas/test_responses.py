@@ -29,6 +29,9 @@ from schemas.tracking import TrackingRun
 from schemas.work.filling import fill
 from schemas.work.reports import retry
 
+#: On both, test_backends.py compares the rows, before and after an update and a deletion.
+pytestmark = pytest.mark.one_backend
+
 SMALL = {"n_shuffles": 200, "n_bootstrap": 200}
 
 
@@ -45,7 +48,6 @@ def cells(run, demo_sessions):
     return run_cells(demo_sessions[0], settings=SelectivitySettings(n_label_shuffles=200))
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_stored_means_are_those_of_the_activity(run, demo_sessions):
     eid, trials = demo_sessions[0], trials_of(demo_sessions[0])
     key = {"eid": eid, "fov": 1, **window_set(None)}
@@ -107,7 +109,6 @@ def test_single_cells_have_rows_of_plain_numbers(cells, demo_sessions):
         assert row["sparseness"] is None if (rates < 0).any() else row["sparseness"] == pytest.approx(sparse)
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_auroc_is_scikit_learns_of_the_decoded_features(cells, demo_sessions):
     eid = demo_sessions[0]
     trials, found = trials_of(eid), schemas.activity(schemas.ROI & {"eid": eid, "fov": 0} & "roi in (1, 2)")
@@ -126,7 +127,6 @@ def test_auroc_is_scikit_learns_of_the_decoded_features(cells, demo_sessions):
     assert 1 / 201 <= row["auroc_p"] <= 1 and row["auroc_null_low"] < row["auroc_null_high"]
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_planted_cells_are_more_selective_than_others(cells, demo_truth, demo_sessions):
     eid = demo_sessions[0]
     rows = demo_truth.rows[eid]
@@ -139,7 +139,6 @@ def test_planted_cells_are_more_selective_than_others(cells, demo_truth, demo_se
     assert np.median([p[place] for place in planted]) < 0.01 < 0.2 < np.median([p[place] for place in set(p) - planted])
 
 
-@pytest.mark.one_backend  # words and numbers
 def test_few_null_labels_for_many_cells_are_said(cells, demo_sessions, tmp_path):
     """q by its definition: with 200 labels 538 cells have q = 0.05 if 54 of them have the least p, 1 / 201."""
     known = [cell for cell in cells.cells if cell["auroc_q_block"] is not None]
@@ -159,7 +158,6 @@ def test_few_null_labels_for_many_cells_are_said(cells, demo_sessions, tmp_path)
     assert replace(cells, n_shuffles=20 * n).notes == []
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_stability_is_that_of_the_stored_means_of_the_shared_cells(run, demo_sessions):
     session_set = {"session_set": run.task["session_set"]}
     days = []
@@ -193,7 +191,6 @@ def test_stability_is_that_of_the_stored_means_of_the_shared_cells(run, demo_ses
     assert run.n_shared == days[0].mean.shape[1] and run.windows
 
 
-@pytest.mark.one_backend
 def test_the_same_question_computes_nothing_and_a_figure_names_what_it_is_of(run, demo_sessions, tmp_path):
     environment = (schemas.Stability & run.task).fetch1("environment")
     with pytest.MonkeyPatch.context() as patch:
@@ -204,7 +201,6 @@ def test_the_same_question_computes_nothing_and_a_figure_names_what_it_is_of(run
     assert path.name.startswith("stability_SP999_") and path.stat().st_size > 10_000
 
 
-@pytest.mark.one_backend  # words of rows that other tests read on both
 def test_regions_that_are_not_compared_are_named(run):
     named = 0
     for measure in ("spearman", "population"):
@@ -217,7 +213,6 @@ def test_regions_that_are_not_compared_are_named(run):
     assert named
 
 
-@pytest.mark.one_backend
 def test_a_single_id_is_no_list_of_sessions(demo_sessions):
     """Its letters would be taken for ids."""
     for call in (meso.stability, meso.transfer, meso.neuron_dropping_curves_cached):
@@ -225,7 +220,6 @@ def test_a_single_id_is_no_list_of_sessions(demo_sessions):
             call(demo_sessions[0], plot=False, progress=False)
 
 
-@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_commands_print_and_write_the_same(run, cells, meso_command, demo_sessions, tmp_path):
     done = meso_command("stability", *demo_sessions, "--shuffles", "200", "--json", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -274,7 +268,6 @@ def outside(demo_truth, eid: str, eids: list[str]) -> tuple[int, int]:
     return names.count(""), sum(bool(name) and name not in later for name in names)
 
 
-@pytest.mark.one_backend  # of the candidates in a table, as the next test
 def test_cells_that_stay_stand_beside_as_many_others(demo_truth, demo_sessions, tmp_path, capsys):
     words = {"targets": ("stimulus",), "R": 4, "n_label_shuffles": 0, "n_bootstrap": 50, "penalty": "scaled",
              "progress": False, "plot": False, "survivorship": True}  # fmt: skip

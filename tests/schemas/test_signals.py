@@ -49,6 +49,9 @@ from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import errors, retry
 
+#: On both, test_backends.py compares the rows, before and after an update and a deletion.
+pytestmark = pytest.mark.one_backend
+
 F, NEUROPIL, DECONVOLVED = "mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy", "mpci.ROIActivityDeconvolved.npy"
 #: Key of the default settings of an embedding as version 1 had it.
 DEFAULT_EMBEDDING = "cec8d14e79eca706a5bce75840642549"
@@ -152,7 +155,6 @@ def by_hand(raw: np.ndarray, times: np.ndarray, starts: np.ndarray, ends: np.nda
     return found
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_sessions_with_different_signals_are_compared_in_the_same_one(lab):
     run = TrackingRun.register("SIG1")
     mixed, same = (
@@ -190,7 +192,6 @@ def refusal(ask: Callable[..., Any], *given: Any, **options: Any) -> str:
     return str(refused.value)
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_comparison_of_different_signals_is_refused_before_anything_is_asked(lab):
     run, settings = TrackingRun.register("SIG1"), [NDCSettings(**SETTINGS | {"r": 3})]
     for ask in (run_ndc, run_transfer):
@@ -239,7 +240,6 @@ def test_the_check_is_one_statement_where_all_were_read_alike(lab):
     assert sent == []
 
 
-@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_each_pair_of_sessions_is_a_comparison_of_its_own(lab):
     eids = [lab.eids[name] for name in ("both", "raw", "bare")]
     options = {"plot": False, "progress": False, "pairs": "all"}
@@ -253,7 +253,6 @@ def test_each_pair_of_sessions_is_a_comparison_of_its_own(lab):
     assert found.failed == {} and len(found.runs) == 3
 
 
-@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_stored_results_of_different_signals_are_returned_and_drawn(lab):
     settings, run = [NDCSettings(**SETTINGS)], TrackingRun.register("SIG1")
     asked = run_ndc(pair(lab), run, settings, mixed_signals=True)
@@ -267,7 +266,6 @@ def test_stored_results_of_different_signals_are_returned_and_drawn(lab):
     assert [note for note in notes if note.endswith(MIXED)]
 
 
-@pytest.mark.one_backend
 def test_the_command_line_refuses_different_signals_and_says_which_option_solves_it(lab, meso_command):
     score = ["--r", "2", "--n-label-shuffles", "2", "--target", "stimulus", "--json"]
     few = {
@@ -312,7 +310,6 @@ def stored_order(key: dict) -> list[int]:
     return (schemas.Embedding.Rank & key).to_arrays("roi", order_by="embedding_rank").tolist()
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_an_embedding_is_of_the_signal_that_is_asked_for(lab, filled):
     eid, of_one = lab.eids["both"], EmbeddingSettings(neurons_only=False, fovs=(0,))
     plain, raw, of_dff = (
@@ -350,7 +347,6 @@ def test_embeddings_of_a_signal_are_of_the_sessions_of_which_it_is_requested(lab
     (schemas.EmbeddingParams & params).delete()
 
 
-@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_the_order_of_the_notebook_is_of_the_signal(lab, filled):
     eid = lab.eids["both"]
     found = meso.load_or_embed(eid, signal="fluorescence", filter_neurons=False)
@@ -385,7 +381,6 @@ def test_an_embedding_goes_with_its_signal_and_former_keys_stay(lab, filled):
         rastermap_settings(DaysSettings(), settings)
 
 
-@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_both_sessions_are_decoded_from_dff(lab):
     settings = NDCSettings(**SETTINGS, signal="dff", baseline_window=30)
     run = run_ndc(pair(lab), TrackingRun.register("SIG1"), [settings])
@@ -545,7 +540,6 @@ def test_a_process_that_lives_on_takes_no_scores_of_former_dff(lab, filled):
     (schemas.NDCParams & {"ndc_params": key["ndc_params"]}).delete()
 
 
-@pytest.mark.one_backend
 def test_a_curve_with_c_of_former_dff_of_another_session_is_not_stored(lab, filled, monkeypatch):
     """While the curve of one session is computed, the neuropil of the other is replaced, and read again."""
     run, settings = TrackingRun.register("SIG1"), NDCSettings(**SETTINGS, signal="dff", penalty="auto")
@@ -572,7 +566,6 @@ def test_a_curve_with_c_of_former_dff_of_another_session_is_not_stored(lab, fill
     (schemas.NDCParams & {"ndc_params": key["ndc_params"]}).delete()
 
 
-@pytest.mark.one_backend
 @pytest.mark.parametrize("kind", ["curves", "transfer"])
 def test_sessions_whose_files_are_replaced_while_their_set_is_computed_are_filled_again(lab, monkeypatch, kind):
     """In the first job of a set, an update in another process has deleted what is made of the neuropil of 'both'.
@@ -611,7 +604,6 @@ def test_sessions_whose_files_are_replaced_while_their_set_is_computed_are_fille
     (schemas.NDCParams & schemas.NDCParams.add(settings)).delete()
 
 
-@pytest.mark.one_backend
 def test_sessions_that_are_lost_again_and_again_are_named(lab, monkeypatch):
     run, settings = TrackingRun.register("SIG1"), NDCSettings(**SETTINGS, signal="dff", equalize_trials=False, seed=9)
     lost, made = lab.eids["both"], schemas.NDCResult.make_insert
@@ -629,7 +621,6 @@ def test_sessions_that_are_lost_again_and_again_are_named(lab, monkeypatch):
     (schemas.NDCParams & schemas.NDCParams.add(settings)).delete()
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_neuropil_of_another_session_is_refused(lab, filled):
     path, other = (lab.alf(name) / "FOV_00" / NEUROPIL for name in ("both", "raw"))
     own, before = path.read_bytes(), len(Signal & {"eid": lab.eids["both"]})
@@ -645,7 +636,6 @@ def test_neuropil_of_another_session_is_refused(lab, filled):
     assert update([lab.eids["both"]]).changes == []
 
 
-@pytest.mark.one_backend
 def test_dff_is_not_made_of_fluorescence_that_replaced_that_of_the_fov(lab):
     """The FOV was read with the former one, whose ROIs may have been others; the new file is as large."""
     path, eid = lab.alf("raw") / "FOV_00" / F, lab.eids["raw"]
@@ -669,7 +659,7 @@ def test_equal_settings_of_dff_have_one_key_whatever_numbers_they_are_written_wi
     )
 
 
-@pytest.mark.parametrize("kind", ["parquet", pytest.param("nwb", marks=pytest.mark.one_backend)])
+@pytest.mark.parametrize("kind", ["parquet", "nwb"])
 def test_a_signal_that_is_asked_for_is_exported(lab, filled, tmp_path, kind):
     import pynwb
 
@@ -702,7 +692,6 @@ def test_an_export_of_a_signal_that_is_not_there_names_what_is_lacking(lab, tmp_
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.one_backend
 def test_the_command_line_computes_the_signal_that_it_exports_and_draws(lab, meso_command, tmp_path):
     eid = lab.eids["bare"]
     done = meso_command("export", eid, "--format", "parquet", "--signal", "fluorescence", "--output", str(tmp_path))
@@ -717,7 +706,6 @@ def test_the_command_line_computes_the_signal_that_it_exports_and_draws(lab, mes
     (schemas.SignalTask & {"eid": eid}).delete()
 
 
-@pytest.mark.one_backend  # what is read is compared on both by the export of a signal
 def test_a_session_of_fluorescence_is_exported_as_such(lab, tmp_path):
     import pynwb
 

@@ -22,6 +22,9 @@ from schemas.tracking import TrackingRun
 from schemas.upkeep import update
 from schemas.work.filling import fill
 
+#: On both, test_backends.py compares the rows, before and after an update and a deletion.
+pytestmark = pytest.mark.one_backend
+
 SETTINGS = NDCSettings("stimulus", ks=(8,), r=4, n_label_shuffles=19, penalty="scaled", null="permute")
 
 
@@ -54,7 +57,6 @@ def days(run, demo_sessions) -> list[Day]:
     return found
 
 
-@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_stored_scores_are_those_of_the_stored_features(run, days):
     (target,) = run.targets
     assert run.failures == [] and len(target.rows) == 16
@@ -87,7 +89,6 @@ def test_table_matrix_and_decay_agree(run, demo_sessions):
     assert (again.slope, again.low, again.high) == (decay.slope, decay.low, decay.high)
 
 
-@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_figures_and_screen(run, capsys):
     assert set(run.draw()) == {"stimulus"}
     assert {line.get_label() for line in run.figures["stimulus"].axes[1].lines} >= {"pairs", "split half", "decay"}
@@ -159,7 +160,6 @@ def test_an_update_asks_for_the_transfer_alone_again(run):
     assert len(schemas.TransferMatrix & task) == 1 and not len(schemas.NDCResult().key_source & task)
 
 
-@pytest.mark.one_backend
 def test_the_command_prints_the_same(run, demo_sessions, meso_command, tmp_path):
     options = ["--target", "stimulus", "-R", 4, "--n-label-shuffles", 19, "--penalty", "scaled", "--null", "permute",
                "--output", tmp_path]  # fmt: skip

@@ -94,6 +94,7 @@ def test_capitals_are_the_same_cells(registered, tmp_path):
     assert members(run) == members(plain)
 
 
+@pytest.mark.one_backend  # UIDs are read in Python; test_tracked_identity.py stores them on both
 def test_a_run_of_before_is_read_as_it_was(registered, tmp_path):
     """Its row has no form: a placeholder that it took for a cell stays one, under its key."""
     root = tree(tmp_path, lambda lines: ["-1", *lines[1:]])
@@ -112,6 +113,7 @@ def test_a_run_of_before_is_read_as_it_was(registered, tmp_path):
         (TrackingRun & old).delete()
 
 
+@pytest.mark.one_backend  # as the run of before
 def test_a_fov_with_other_words_fails_alone(registered, tmp_path):
     seen = []
 

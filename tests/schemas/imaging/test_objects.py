@@ -15,7 +15,7 @@ import datajoint as dj
 import numpy as np
 import pytest
 from support import version_3, version_4
-from support.databases import columns, declared, drop, own_server
+from support.databases import columns, declared, leave, own_prefix, own_server
 from support.object_stores import KINDS, stores_of
 
 import schemas
@@ -514,8 +514,8 @@ def test_killed_in_the_middle_of_a_move_and_moved_again(matrices, python_command
 
 
 def test_version_4_gets_the_columns_of_a_new_database(database, backend, python_command, meso_command, request):
-    prefix = settings.prefix() + "v4_"
-    request.addfinalizer(lambda: drop(database, prefix))
+    prefix = own_prefix("v4")
+    request.addfinalizer(lambda: leave(database, prefix))
     env = {**own_server(backend), "MESO_PREFIX": prefix}
     done = python_command(version_4.__file__, env=env)
     assert done.returncode == 0, done.stderr

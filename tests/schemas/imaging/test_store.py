@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from support import quick_start, version_3
 from support.broken_sessions import copy_session
-from support.databases import drop, own_server
+from support.databases import leave, own_prefix, own_server
 from support.object_stores import KINDS, stores_of
 
 import schemas
@@ -654,8 +654,8 @@ def test_killed_at_any_moment_and_run_again_stores_the_same_bits(store, place, s
 
 @pytest.fixture
 def old_prefix(database) -> Iterator[str]:
-    yield settings.prefix() + "v3_"
-    drop(database, settings.prefix() + "v3_")
+    yield own_prefix("v3")
+    leave(database, own_prefix("v3"))
 
 
 READ = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import datajoint as dj
 import pytest
-from support.databases import drop, own_server
+from support.databases import leave, own_prefix, own_server
 from support.statements import statements
 
 from schemas.server.binding import table_modules
@@ -20,8 +20,8 @@ MOST = {"postgresql": 540, "mysql": 800}
 
 
 def test_a_new_database_has_the_tables_that_datajoint_declares_itself(database, backend, python_command, request):
-    name = prefix() + "d_"
-    request.addfinalizer(lambda: [drop(database, name + end) for end in ("plain_", "ours_")])
+    name = own_prefix("d")
+    request.addfinalizer(lambda: [leave(database, name + end) for end in ("plain_", "ours_")])
     script = Path(__file__).parents[2] / "support" / "two_inits.py"
     done = python_command(script, env={**own_server(backend), "MESO_PREFIX": name})
     assert done.returncode == 0, done.stderr

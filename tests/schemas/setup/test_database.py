@@ -16,7 +16,19 @@ from typing import Any
 
 import pytest
 from support import version_1, version_10
-from support.databases import CANARY, closed_port, columns, declared, drop, full, one_line, own_server, schema_list
+from support.databases import (
+    CANARY,
+    closed_port,
+    columns,
+    declared,
+    drop,
+    full,
+    leave,
+    one_line,
+    own_prefix,
+    own_server,
+    schema_list,
+)
 
 import schemas
 from pipeline.errors import ConfigError
@@ -267,8 +279,8 @@ def test_a_process_that_declares_nothing_can_populate(database, meso_command):
 @pytest.mark.slow
 def test_an_init_that_was_cut_anywhere_is_completed_by_the_next(database, backend, python_command, request):
     """A table without its lineage, comments or indexes was taken for complete."""
-    prefix = settings.prefix() + "i_"
-    request.addfinalizer(lambda: [drop(database, prefix + end) for end in ("cut_", "new_")])
+    prefix = own_prefix("i")
+    request.addfinalizer(lambda: [leave(database, prefix + end) for end in ("cut_", "new_")])
     script = Path(__file__).parents[2] / "support" / "cut_inits.py"
     done = python_command(script, env={**own_server(backend), "MESO_PREFIX": prefix})
     assert done.returncode == 0, done.stderr
@@ -303,7 +315,7 @@ print([migration.number for migration in migrations.init(migrations=(*MIGRATIONS
 @pytest.fixture(scope="module")
 def migrated(database, backend, python_command, meso_command) -> Iterator[dict]:
     """A database that a made-up migration has changed, and what was seen on the way."""
-    prefix = settings.prefix() + "m_"
+    prefix = own_prefix("m")
     env, latest = {**own_server(backend), "MESO_PREFIX": prefix}, migrations.LATEST
     assert meso_command("db", "init", env=env).returncode == 0
     database.query(f"INSERT INTO {full(database, prefix, 'session', 'subject')} (subject) VALUES ('old')")
@@ -318,7 +330,7 @@ def migrated(database, backend, python_command, meso_command) -> Iterator[dict]:
             "columns": columns(database, prefix + "session", "subject"),
         }  # fmt: skip
     yield seen
-    drop(database, prefix)
+    leave(database, prefix)
 
 
 def test_a_migration_that_was_cut_off_is_not_recorded(migrated):
@@ -415,7 +427,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def from_version_1(database, backend, python_command, meso_command) -> Iterator[dict]:
     """A database of version 1 with two curves, brought to this version, and what was seen on the way."""
-    prefix = settings.prefix() + "v1_"
+    prefix = own_prefix("v1")
     env, view = {**own_server(backend), "MESO_PREFIX": prefix}, full(database, prefix, "views", "ndc_summary")
     done = python_command(Path(__file__).parents[2] / "support" / "version_1.py", env=env)
     assert done.returncode == 0, done.stderr
@@ -429,7 +441,7 @@ def from_version_1(database, backend, python_command, meso_command) -> Iterator[
     seen["init"] = meso_command("db", "init", env=env)
     seen["again"] = meso_command("db", "init", env=env)
     yield seen
-    drop(database, prefix)
+    leave(database, prefix)
     if backend == "postgresql":
         database.query(f"DROP ROLE {role}")
 
@@ -512,7 +524,7 @@ class OldTables:
     """
 
     def __init__(self, database, number: int, env: dict, python_command, meso_command) -> None:
-        self.database, self.prefix, self.python = database, f"{settings.prefix()}v{number}_", python_command
+        self.database, self.prefix, self.python = database, own_prefix(f"v{number}"), python_command
         self.env = {**env, "MESO_PREFIX": self.prefix}
         done = python_command(Path(__file__).parents[2] / "support" / f"version_{number}.py", env=self.env)
         assert done.returncode == 0, done.stderr
@@ -587,7 +599,7 @@ def old_tables(database, backend, python_command, meso_command, request) -> Call
 
     @functools.cache
     def made(number: int) -> OldTables:
-        request.addfinalizer(lambda: drop(database, f"{settings.prefix()}v{number}_"))
+        request.addfinalizer(lambda: leave(database, own_prefix(f"v{number}")))
         return OldTables(database, number, own_server(backend), python_command, meso_command)
 
     return made

@@ -47,6 +47,10 @@ from schemas.work.reports import retry
 without_server = pytest.mark.one_backend
 sampled = pytest.mark.parametrize("lab", ["sampled"], indirect=True)
 both = pytest.mark.parametrize("lab", ["hashed", "sampled"], indirect=True)
+#: A hash of a sample is text as a hash of all is.
+hashed_on_both = pytest.mark.parametrize(
+    "lab", ["hashed", pytest.param("sampled", marks=without_server)], indirect=True
+)
 FLUORESCENCE = SIGNALS["fluorescence"]
 REVISION = "#2026-01-01#"
 
@@ -259,6 +263,7 @@ def test_an_earlier_revision_of_a_dataset_is_none(lab):
     assert f"(alf/FOV_00/{TYPES})" in note and UUIDS in note.split("and others have not")[1]
 
 
+@without_server
 @both
 @pytest.mark.parametrize("is_aligned", [False, True])
 def test_behaviour_that_was_moved_to_a_task_is_compared_with_what_it_was(lab, is_aligned):
@@ -508,7 +513,7 @@ def refused(lab: Repository) -> np.ndarray:
     return types
 
 
-@both
+@hashed_on_both
 def test_a_file_that_was_put_right_because_it_was_refused_is_not_noted(lab):
     eid, types = lab.eids["it"], refused(lab)
     files = Session.File & {"eid": eid}

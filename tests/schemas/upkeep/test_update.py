@@ -216,6 +216,7 @@ def test_files_saved_again_with_the_same_values_change_no_result(lab, meso_comma
     assert {row["deleted_table"] for row in rows} == {"Behavior.Source", "FOV.Source"}
 
 
+@pytest.mark.one_backend  # it asks what the tests below ask on both, and writes nothing
 def test_a_dry_run_says_what_an_update_does_and_does_nothing(lab, meso_command):
     lab.revise(TIMES, lambda times: times + 0.15)
     before, kept = asked(lab), scores(lab)
@@ -333,6 +334,7 @@ def test_own_labels_of_trials_that_are_others_now_are_an_error(lab):
     drop_labels("own")
 
 
+@pytest.mark.one_backend  # as the changed trials above, by DataJoint's delete
 def test_trials_that_are_deleted_and_read_by_hand_change_the_same_curves(lab):
     lab.drop_trials(12)
     (schemas.TrialFeatures & {"eid": lab.first}).delete()  # as of a session that could not be decoded
@@ -348,6 +350,7 @@ def test_trials_that_are_deleted_and_read_by_hand_change_the_same_curves(lab):
         assert after == fresh_scores(lab)
 
 
+@pytest.mark.one_backend  # other files; an update of them is tested on both above
 def test_a_new_extraction_with_new_uids_is_a_new_tracking_run(lab):
     """The former questions are asked of the new run; the former UIDs are not given to the new ROIs."""
     for name in (TYPES, POSITIONS):
@@ -463,7 +466,7 @@ class Killed(BaseException):
 
 
 #: Calls before which an update is killed; each has committed what the former ones did, on either server alike.
-KILLED_BEFORE = [pytest.param(n, marks=[] if n in (1, 4) else pytest.mark.one_backend) for n in (*range(7), 9)]
+KILLED_BEFORE = [pytest.param(n, marks=[] if n == 4 else pytest.mark.one_backend) for n in (*range(7), 9)]
 
 
 @pytest.mark.parametrize("after", KILLED_BEFORE)
@@ -632,6 +635,7 @@ def test_the_page_keeps_no_picture_of_what_was_read_before_an_update(lab):
     assert named()[0] != after[0]
 
 
+@pytest.mark.one_backend  # words
 def test_features_say_which_fov_lacks_what(lab):
     """It was "KeyError: 0"."""
     features = schemas.TrialFeatures & {"eid": lab.first}

@@ -32,12 +32,16 @@ def unembedded(demo_sessions, server, monkeypatch) -> list[str]:
     """Sessions without embedding; the environment leads other processes to the server."""
     for name, value in server.items():
         monkeypatch.setenv(name, value)
-    eids = demo_sessions[:3]
+    eids = demo_sessions[:2]  # one that is begun, and one that is left
     (schemas.Embedding & [{"eid": eid} for eid in eids]).delete()
     return eids
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+#: What SIGTERM raises unwinds the stack as what SIGINT raises does, on either backend.
+HOW = [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.one_backend)]
+
+
+@pytest.mark.parametrize("how", HOW)
 def test_an_interrupted_run_stops_at_once_and_is_completed_by_the_next(unembedded, how):
     keys = [{"eid": eid} for eid in unembedded]
     process = start()
@@ -49,6 +53,6 @@ def test_an_interrupted_run_stops_at_once_and_is_completed_by_the_next(unembedde
     filled = fill([schemas.Embedding], keys)
     assert filled.errors == []
     made = (schemas.Embedding & keys).keys()
-    assert len(made) == 3 * len(schemas.EmbeddingParams())
+    assert len(made) == len(keys) * len(schemas.EmbeddingParams())
     for key in made:
         assert len(schemas.Embedding.Rank & key) == (schemas.Embedding & key).fetch1("n_embedded")
