@@ -55,7 +55,7 @@ quick: install
 	$(MAKE) --jobs=2 --output-sync=target quick-computing quick-rest
 
 # Folders with half of the processor time of the quick tests.
-COMPUTING := $(addprefix tests/pipeline/,behavior decoding figures responses signals tracking)
+COMPUTING := $(addprefix tests/pipeline/,behavior decoding figures responses signals storage tracking)
 
 quick-computing:
 	$(BIN)/python -m pytest -q -m "not db and not slow" $(COMPUTING)

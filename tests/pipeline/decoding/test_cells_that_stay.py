@@ -64,7 +64,7 @@ def mouse(kind: str, number: int, silent: bool = False) -> CellsDifference:
     return cells_difference(stay, others)
 
 
-@pytest.mark.parametrize("kind", ["limited", "sparse"])
+@pytest.mark.parametrize("kind", [pytest.param("limited", marks=pytest.mark.slow), "sparse"])
 def test_cells_lost_at_random_show_no_difference(kind):
     found = [mouse(kind, number) for number in range(12)]
     assert sum(one.mean_low <= 0 <= one.mean_high for one in found) >= 11

@@ -316,6 +316,7 @@ def test_difference_within_mice_is_of_the_days_that_both_have_and_its_error_of_t
     assert found.variances == pytest.approx([squares / (2 + 1) / len(x) for x in days])
 
 
+@pytest.mark.slow
 def test_difference_of_k_within_mice_is_found_and_none_is_not():
     """As many cells, or half as many: both regions scatter over the days, and their difference over mice."""
     rng = np.random.default_rng(7)

@@ -327,7 +327,7 @@ def test_a_known_curve_with_other_folds_is_refused():
 
 
 @pytest.mark.parametrize(("penalty", "grid"), [("scaled", (0.1, 3.0, 100.0)), ("fixed", (1e-4, 0.01, 1.0))])
-@pytest.mark.parametrize("n_splits", [3, 5])
+@pytest.mark.parametrize("n_splits", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_c_is_chosen_from_a_grid_by_leaving_out_pairs_of_folds(penalty, grid, n_splits):
     X, y = data(60, 40, effect=0.3, seed=4)
     asked = {"penalty": penalty, "c_grid": grid, "shared_folds": True}

@@ -198,6 +198,7 @@ def test_what_has_no_meaning_within_strata_is_refused():
         neuron_dropping_curve(X, y, **asked, strata=y.astype(int))
 
 
+@pytest.mark.slow
 def test_cells_of_the_stimulus_decode_the_choice_and_nothing_beyond_the_stimulus():
     """The short form of ``benchmarks/statistics.py beyond``."""
     case = Case("choice", "stationary", "stimulus", 400, beyond="stimulus")
@@ -208,6 +209,7 @@ def test_cells_of_the_stimulus_decode_the_choice_and_nothing_beyond_the_stimulus
     assert np.mean([row["minority"] for row in found]) > 50
 
 
+@pytest.mark.slow
 def test_cells_of_the_last_choice_score_a_half_with_history_and_those_of_the_choice_more():
     case = Case("choice", "win-stay", "last choice", 300, beyond="stimulus+history")
     of_last = [one_session_beyond(case, i, plain=not i) for i in range(4)]

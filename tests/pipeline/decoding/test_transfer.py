@@ -218,6 +218,7 @@ def test_a_rotating_code_decays():
     np.testing.assert_allclose(decay.values, np.cos(np.radians(6 * decay.gaps)), atol=0.12)
 
 
+@pytest.mark.slow
 def test_noise_is_at_chance_with_uniform_p():
     found = [
         transfer_scores(days("noise", [0, 1, 2], np.random.default_rng(seed), n_trials=60, n_null=19),
@@ -355,6 +356,7 @@ def test_a_fixed_code_of_numbers_transfers_and_one_that_turns_decays(metric):
     assert decay.slope < -0.02 and decay.p < 0.05 and decay.values.min() < 0.75
 
 
+@pytest.mark.slow
 def test_numbers_that_no_cell_codes_are_at_chance_on_every_day():
     asked = replace(NUMBERS, n_label_shuffles=19)
     p = [transfer_scores(number_days("noise", [0, 1], seed, 60, 19), asked).of("p") for seed in range(12)]
