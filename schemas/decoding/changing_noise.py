@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.drift import NOTED_CHANGE, change_over_days
+from pipeline.decoding.fits.families import significant
 from pipeline.signals.noise import NOTED_OCTAVES
 from schemas.decoding.tables import NDCComparison, TrialFeatures, settings_of
 from schemas.session import Session
@@ -44,10 +45,13 @@ class Kind:
     least: float
     in_octaves: bool = False
 
+    def scaled(self, values: Mapping[str, float]) -> list[float]:
+        """Return the values of sessions in the unit in which they are compared."""
+        return [float(np.log2(one)) if self.in_octaves else one for one in values.values()]
+
     def change(self, values: Mapping[str, float], dates: Mapping[str, datetime.date]) -> float:
         """Return by how much the line through the values of sessions changes; NaN with fewer than two days."""
-        numbers = [np.log2(one) if self.in_octaves else one for one in values.values()]
-        return change_over_days(numbers, [dates[eid].toordinal() for eid in values])
+        return change_over_days(self.scaled(values), [dates[eid].toordinal() for eid in values])
 
     def shown(self, change: float) -> str:
         """Return a change as text."""
@@ -109,9 +113,12 @@ def note_on(kind: Kind, found: Mapping[str, Change], dates: Mapping[str, datetim
 
 
 def notes_on_mice(
-    tasks: Sequence[dict[str, Any]], question_of: Mapping[str, str], names: Mapping[str, str]
+    tasks: Sequence[dict[str, Any]], question_of: Mapping[str, str], names: Mapping[str, str],
+    differences: Sequence[dict[str, Any]] = (),
 ) -> list[str]:  # fmt: skip
     """Return a note for each question of which the mice have noise that changes over days, in one direction on average.
+
+    And one for each pair of questions, such as regions, whose code differs, and whose noise differs as well.
 
     Parameters
     ----------
@@ -121,6 +128,8 @@ def notes_on_mice(
         Question by key of NDCParams.
     names : mapping of str to str
         Name of each question.
+    differences : sequence of dict
+        Rows of NDCPopulation.Difference.
     """
     dates, values = _stored(tasks)
     notes = []
@@ -139,6 +148,36 @@ def notes_on_mice(
                     f"{names[question]}: {kind.name} changes over the days by {kind.shown(mean)} on average ({each}). "
                     "It moves k* and k_half although the cells respond as before: a mean slope of both is no finding "
                     "of the code"
+                )
+    return notes + _notes_on_pairs(tasks, question_of, values, differences)
+
+
+def _notes_on_pairs(
+    tasks: Sequence[dict[str, Any]], question_of: Mapping[str, str],
+    values: Mapping[str, Mapping[tuple[str, str], Mapping[str, float]]], differences: Sequence[dict[str, Any]],
+) -> list[str]:  # fmt: skip
+    """Return a note for each pair of questions whose k differs within mice, if their noise does on average."""
+    of_code = [row for row in differences if row["quantity"] in ("code_k", "half_k") and row["level_p"] is not None]
+    found = {(row["question"], row["other_question"]): row["pair_name"] for row in of_code
+             if significant(row["level_p"])}  # fmt: skip
+    notes = []
+    for kind in KINDS:
+        mean: dict[str, dict[str, float]] = defaultdict(dict)  # over the days of a mouse, by question
+        signals: dict[str, str] = {}
+        for task in tasks:
+            question, settings = question_of[task["ndc_params"]], settings_of(task)
+            of_task = values[kind.column].get((task["session_set"], task["ndc_params"]), {})
+            if of_task and not (kind is DRIFT and settings.trial_shuffled):
+                mean[question][task["subject"]] = float(np.mean(kind.scaled(of_task)))
+            signals[question] = settings.signal
+        for (first, second), name in found.items():
+            if kind is NOISE and signals[first] != signals[second]:  # levels of two signals have no common unit
+                continue
+            pairs = [mean[second][one] - mean[first][one] for one in mean[first] if one in mean[second]]
+            if pairs and abs(average := float(np.mean(pairs))) >= kind.least * OF_MEAN:
+                notes.append(
+                    f"{name}: {kind.name} differs by {kind.shown(average)} on average over mice. It moves k* and "
+                    "k_half although cells respond alike: a difference of both is no finding of the code"
                 )
     return notes
 

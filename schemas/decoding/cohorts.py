@@ -144,7 +144,7 @@ def stored_mice(cohort: dict, notes: Sequence[str] = ()) -> MiceRun:
     errors = [row["message"] for row in errors_of([NDCPopulation], cohort)]
     missing = [] if NDCPopulation & cohort or errors else ["sessions of these mice have no curve yet: meso populate"]
     remarks = [*notes, *errors, *missing, *_lopsided(slopes, means), *_of_one_quantity(means, differences),
-               *(notes_on_mice(tasks, question, name_of) if means else [])]  # fmt: skip
+               *(notes_on_mice(tasks, question, name_of, differences) if means else [])]  # fmt: skip
     return MiceRun(cohort, sorted(set(subject_of.values())), slopes, means, differences, list(dict.fromkeys(remarks)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -407,7 +407,8 @@ class _Stored:
             *self._asked(), *self._last_session(), *(text for one in self.settings for text in _easy_null(one)),
             *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
             *filter(None, (note_on(kind, found, self.dates) for kind, found in self.changing.items())),
-            *self._unknown_noise(), *self._ceilings(), *self._days_of_the_line(), *self._unlike_the_model(),
+            *self._unknown_noise(), *self._shared_noise(), *self._ceilings(), *self._days_of_the_line(),
+            *self._unlike_the_model(),
         ]  # fmt: skip
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
@@ -506,6 +507,19 @@ class _Stored:
             f"{', '.join(unknown)}: {NOISE.name} is not known (features of before version 37, or without events), so "
             "that a trend of the code may be of it. To measure it: (schemas.TrialFeatures & "
             f"{self.session_set} & 'noise_level IS NULL').delete(), then run this again"
+        )
+        return [text]
+
+    def _shared_noise(self) -> list[str]:
+        """Return a note if k* and k_half of targets change together, which noise that cells share does as well."""
+        found = [name for name, key, one in zip(names_of(self.settings), self.params, self.settings, strict=True)
+                 if not one.trial_shuffled and _both_change(self.day_trends.get(key["ndc_params"], {}))]  # fmt: skip
+        if not found:
+            return []
+        text = (
+            f"{', '.join(found)}: k* and k_half change together over the days. Noise that cells share from trial to "
+            "trial does that, too, and neither drift nor noise of the traces shows it: it is of the code if curves "
+            "without shared noise change likewise (meso ndc --trial-shuffled, trial_shuffled=True)"
         )
         return [text]
 
@@ -654,6 +668,15 @@ def _called_chance(row: dict[str, Any]) -> bool:
     """Return whether a former version called a curve at chance by rounding alone: its p is 0.05."""
     p = row["p_curve"]
     return row["verdict"] == "at chance" and p is not None and p > ALPHA and bool(significant(p))
+
+
+def _both_change(trends: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether k* and k_half change in one direction, on these days or beyond the scatter of days."""
+    pair = [trends[quantity] for quantity in ("code_k", "half_k") if quantity in trends]
+    slopes = [one["day_slope"] for one in pair]
+    if len(pair) < 2 or None in slopes or slopes[0] * slopes[1] <= 0:
+        return False
+    return any(all(one[p] is not None and one[p] <= ALPHA for one in pair) for p in ("fixed_p", "day_p"))
 
 
 def _easy_null(settings: NDCSettings) -> list[str]:

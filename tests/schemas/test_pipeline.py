@@ -506,6 +506,33 @@ def noise_of_files(truth, row: dict) -> float:
     return float(np.median(levels) * np.sqrt(np.median(np.diff(times))))
 
 
+def test_a_change_of_both_k_asks_for_curves_without_shared_noise(ndc):
+    """Noise that cells share from trial to trial moves both, and nothing that is stored measures it."""
+    table, target, found = schemas.NDCComparison.DayTrend(), ndc.targets[0], ("code_k", "half_k")
+    rows = (table & ndc.family & {"ndc_params": target.ndc_params}).to_dicts()
+    rows = [row for row in rows if row["quantity"] in found]
+    assert len(rows) == 2
+
+    def asked(**columns: tuple[float, float]) -> bool:
+        for i, row in enumerate(rows):
+            table.update1({**row, **{name: values[i] for name, values in columns.items()}})
+        again = stored_run(ndc.session_set, [one.ndc_params for one in ndc.targets])
+        notes = [note for note in again.notes if "share from trial to trial" in note]
+        assert len(notes) <= 1 and all("--trial-shuffled" in note for note in notes)
+        return any(target.name in note.partition(":")[0].split(", ") for note in notes)
+
+    beyond = {"day_p": (0.5, 0.5)}
+    try:
+        assert asked(day_slope=(-0.1, -0.2), fixed_p=(0.01, 0.05), **beyond)
+        assert not asked(day_slope=(-0.1, -0.2), fixed_p=(0.01, 0.06), **beyond)
+        assert not asked(day_slope=(-0.1, 0.2), fixed_p=(0.01, 0.01), **beyond)
+        assert not asked(day_slope=(-0.1, -0.2), fixed_p=(0.01, 0.5), day_p=(0.5, 0.01))
+        assert asked(day_slope=(0.1, 0.2), fixed_p=(0.5, 0.5), day_p=(0.02, 0.03))
+    finally:
+        for row in rows:
+            table.update1(row)
+
+
 def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth):
     """Here the code changes, and the noise does not: nothing is said until levels are planted."""
     target = ndc.targets[0]
@@ -516,7 +543,7 @@ def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth
     for row in target.curves[::3]:
         assert levels[row["eid"]] == pytest.approx(noise_of_files(demo_truth, row), rel=1e-4)
     assert all(one.doubts == () for one in ndc.targets)
-    assert not [note for note in ndc.notes if "noise" in note]
+    assert not [note for note in ndc.notes if "noise level" in note]
     table, params = schemas.TrialFeatures(), [one.ndc_params for one in ndc.targets]
     places = {row["eid"]: {name: row[name] for name in schemas.TrialFeatures.primary_key} for row in rows}
     eids = [row["eid"] for row in target.curves]
@@ -529,7 +556,8 @@ def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth
         others = [one.doubts for one in again.targets if one is not found]
         assert not any(others)
         (half,) = [line for line in trend_lines(found) if "k_half" in line]
-        return [note for note in again.notes if "noise" in note], list(found.doubts), half
+        said = [note for note in again.notes if "noise level" in note or "is not known" in note]
+        return said, list(found.doubts), half
 
     try:
         (note,), doubts, half = planted(0.1, 0.11, 0.12, 0.14)

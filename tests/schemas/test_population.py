@@ -197,7 +197,7 @@ def test_noise_and_drift_that_change_on_average_are_noted(mice, run, capsys):
             table.update1({**place, "noise_level": level})
         again = stored_mice(mice.cohort)
         print_mice(again)
-        return [note for note in again.notes if "on average" in note]
+        return [note for note in again.notes if "changes over the days" in note]
 
     try:
         (noisier,) = said(**{"9": 0.3, "A": 0.2, "B": -0.05})
@@ -217,6 +217,37 @@ def test_noise_and_drift_that_change_on_average_are_noted(mice, run, capsys):
     )
     assert drifting.startswith(f"{name}: drift within sessions changes over the days by +0.06 on average (SP999 +0.06)")
     assert "no finding of the code" in noisier and "no finding of the code" in drifting
+
+
+def test_a_difference_of_the_code_between_cells_of_other_noise_is_noted(mice, run):
+    """As of two regions: noisier cells have a larger k with the same code."""
+    table, part = schemas.TrialFeatures(), schemas.NDCPopulation.Difference()
+    pairs = [one for one in mice.differences if one["quantity"] in ("code_k", "half_k")]
+    pair = pairs[0]
+    places = [{name: one[name] for name in part.primary_key} for one in pairs]
+    name_of = {row["question"]: row["question_name"] for row in mice.means}
+    second = next(one for one in run.targets if one.name == name_of[pair["other_question"]])
+    rows = (table & [{"ndc_params": one.ndc_params} for one in run.targets]).proj("noise_level").to_dicts()
+    assert len(rows) == 24
+
+    def said(octaves: float, p: float | None) -> list[str]:
+        for place in places:
+            part.update1({**place, "level_p": p})
+        for row in rows:
+            level = 0.1 * 2 ** (octaves * (row["ndc_params"] == second.ndc_params))
+            table.update1({**{name: row[name] for name in table.primary_key}, "noise_level": level})
+        return [note for note in stored_mice(mice.cohort).notes if "on average over mice" in note]
+
+    try:
+        (note,) = said(0.15, 0.01)
+        assert said(0.05, 0.01) == said(0.15, 0.2) == said(0.15, None) == []
+    finally:
+        for place, one in zip(places, pairs, strict=True):
+            part.update1({**place, "level_p": one["level_p"]})
+        for row in rows:
+            table.update1(row)
+    assert note.startswith(f"{pair['pair_name']}: noise of the traces differs by +11% on average over mice")
+    assert "no finding of the code" in note
 
 
 def test_two_mice_have_a_mean_without_an_interval(run, capsys):

@@ -1092,7 +1092,7 @@ for when in ("before", "again"):
     run = stored_run(TASK["session_set"], [TASK["ndc_params"]])
     rows = (schemas.NDCComparison.Drift & run.family).to_dicts()
     drifts.append({"q": run.table["q_value"].tolist(), "drifts": [row["drift_share"] for row in rows]})
-    noise = [list(run.targets[0].doubts), [note for note in run.notes if "noise" in note]]
+    noise = [list(run.targets[0].doubts), [note for note in run.notes if "is not known" in note]]
     (schemas.NDCComparison & run.family).delete(prompt=False)
     assert not fill([schemas.NDCComparison], run.family).errors
 schemas.NDCTask.ask_features(place, [{"ndc_params": TASK["ndc_params"]}])
