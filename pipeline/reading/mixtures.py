@@ -581,18 +581,19 @@ def since(
         All files of the session at times before. Of files that have all changed some can be those of such a time, put
         back from a backup, and others of a writing that came after: see ``_put_back``.
     """
-    direct = _since(former, now, known, is_of_other_rois)
+    direct = _since(former, now, known, is_of_other_rois, earlier)
     return [*direct, *not_named(_put_back(former, now, known, earlier), direct)]
 
 
 def _since(
-    former: Read, now: Read, known: Sequence[Standing], is_of_other_rois: Callable[[str], bool] = lambda _: False
-) -> list[Standing]:
+    former: Read, now: Read, known: Sequence[Standing], is_of_other_rois: Callable[[str], bool] = lambda _: False,
+    earlier: Sequence[Read] = (),
+) -> list[Standing]:  # fmt: skip
     mixtures = mixtures_since(former, now, is_of_other_rois)
     before = at_new_places(former.hashes, now.hashes)
     known = [still for one in known if (still := one.among(former.hashes))]  # what was completed tells nothing
     return [Standing(one, {**dict.fromkeys((*one.newer, *one.older), ""), **before})
-            for one in without_former(mixtures, known, now.hashes)]  # fmt: skip
+            for one in without_former(mixtures, known, now.hashes, earlier)]  # fmt: skip
 
 
 def _put_back(former: Read, now: Read, known: Sequence[Standing], earlier: Sequence[Read]) -> list[Standing]:
@@ -694,16 +695,20 @@ def still_standing(
     return Standing(Mixture(what, still_newer, still_older, reason, told_by), {**older, **newer})
 
 
-def without_former(found: Iterable[Mixture], known: Sequence[Standing], now: Mapping[str, str]) -> list[Mixture]:
+def without_former(
+    found: Iterable[Mixture], known: Sequence[Standing], now: Mapping[str, str], earlier: Sequence[Read] = ()
+) -> list[Mixture]:
     """Return the mixtures that are some with what was found before; parameters as of ``_with_former``."""
-    return [joined for one in found if (joined := _with_former(one, known, now))]
+    return [joined for one in found if (joined := _with_former(one, known, now, earlier))]
 
 
-def _with_former(one: Mixture, known: Sequence[Standing], now: Mapping[str, str]) -> Mixture | None:
+def _with_former(
+    one: Mixture, known: Sequence[Standing], now: Mapping[str, str], earlier: Sequence[Read]
+) -> Mixture | None:
     """Return a mixture as it is with what was found before; None if it is none.
 
-    None of the older files is one that came before, when the newer ones were lacking; nor have the newer ones been put
-    back to what they were before they were found to be newer.
+    None of the older files is one that came before, when the newer ones were lacking, unless the newer ones are those
+    of a backup; nor have the newer ones been put back to what they were before they were found to be newer.
 
     Parameters
     ----------
@@ -711,6 +716,8 @@ def _with_former(one: Mixture, known: Sequence[Standing], now: Mapping[str, str]
     known : sequence of Standing
     now : mapping of str to str
         The sha256 of each new file, by path without revision.
+    earlier : sequence of Read
+        As for ``since``.
     """
     came_before: set[str] = set()
     for former in (former for former in known if former.mixture.what == one.what):
@@ -718,8 +725,18 @@ def _with_former(one: Mixture, known: Sequence[Standing], now: Mapping[str, str]
             return None
         if set(former.mixture.older) & set(one.newer):
             came_before |= set(former.mixture.newer)
+    came_before -= _beside_backup(one, now, earlier)
     older = tuple(dataset for dataset in one.older if dataset not in came_before)
     return replace(one, older=older) if older else None
+
+
+def _beside_backup(one: Mixture, now: Mapping[str, str], earlier: Sequence[Read]) -> set[str]:
+    """Return the older files that are others than when the newer ones were read before; parameters as above."""
+    found: set[str] = set()
+    for then in (at_new_places(former.hashes, now) for former in earlier):
+        if all(then.get(path) == now.get(path) for path in one.newer):
+            found |= {path for path in one.older if then.get(path, now[path]) != now[path]}
+    return found
 
 
 def mixed_revisions(recorded: Iterable[Source]) -> list[Mixture]:

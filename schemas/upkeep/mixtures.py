@@ -215,7 +215,9 @@ def file_hashes(eid: str) -> dict[str, str]:
     return hashes_in(files_of(eid))
 
 
-def standing_mixtures(eid: str, known: Mapping[str, str]) -> list[reading.Standing]:
+def standing_mixtures(
+    eid: str, known: Mapping[str, str], unread: Mapping[str, str] | None = None
+) -> list[reading.Standing]:
     """Return what was found by updates, and when files were read first or again, and both sides are what they were.
 
     Parameters
@@ -223,14 +225,16 @@ def standing_mixtures(eid: str, known: Mapping[str, str]) -> list[reading.Standi
     eid : str
     known : mapping of str to str
         As of ``file_hashes``.
+    unread : mapping of str to str, optional
+        Likewise: fluorescence and neuropil that updates looked at, and no row was read from.
     """
     past = _past({eid: known})
-    standing = _standing(past).get(eid, [])
+    standing = _standing(past, {eid: unread or {}}).get(eid, [])
     at_first = (still for one in past.before[eid].at_first if (still := one.among(known)))
     return [*standing, *reading.not_named(at_first, standing)]
 
 
-def _standing(past: _Past) -> dict[str, list[reading.Standing]]:
+def _standing(past: _Past, unread: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, list[reading.Standing]]:
     """Return ``standing_mixtures`` of several sessions."""
     known, former, before = past
     ids = {one: eid for eid, before in former.items() for one in before} | {eid: eid for eid in known}
@@ -239,7 +243,8 @@ def _standing(past: _Past) -> dict[str, list[reading.Standing]]:
     for row in rows.to_dicts(order_by="updated_at, mixture"):
         eid = ids[row["mixed_eid"]]
         newer, older = (reading.renamed(row[side], before[eid].present) for side in ("mixed_newer", "mixed_older"))
-        if one := reading.still_standing(row["mixed_what"], row["mixed_reason"], newer, older, known[eid]):
+        now = {**(unread or {}).get(eid, {}), **known[eid]}
+        if one := reading.still_standing(row["mixed_what"], row["mixed_reason"], newer, older, now):
             found[eid].append(one)  # also if the session was registered again since: its files are what they were
     for eid, standing in since_deletions(known, before).items():
         found[eid] = reading.joined(found[eid], standing)

@@ -267,7 +267,7 @@ def _found(
     new = reading.Read(reading.with_given(former.hashes, given), new_trials or former.trials)
     fovs = {(FOVFolder & one.row.key).fetch1("collection"): one for one in read if one.row.table == FOV.__name__}
     mixtures = reading.since(
-        former, new, standing_mixtures(eid, stored.hashes), earlier,
+        former, new, standing_mixtures(eid, stored.hashes, unread), earlier,
         lambda folder: folder in fovs and not _is_activity_of_same_rois(fovs[folder]),
     )  # fmt: skip
     # without what is not read: of that, nothing is known of the times before the last
@@ -724,7 +724,7 @@ def _mixtures_since(row: dict[str, Any], eid: str) -> list[reading.Standing]:
     _, found = reading.since_update(
         reading.Read({**files.get("unread", {}), **files["former"]}, files["trials"]),
         reading.Read(files["given"], files.get("given_trials", files["trials"])),
-        read, standing_mixtures(eid, files["former"]), readings_before(eid, read)[1],
+        read, standing_mixtures(eid, files["former"], files.get("unread")), readings_before(eid, read)[1],
     )  # fmt: skip
     number = len(SourceUpdate.Mixture & update)
     SourceUpdate.Mixture.insert({**update, **row} for row in mixture_rows({eid: found}, number))

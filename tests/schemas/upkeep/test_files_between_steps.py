@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support.broken_sessions import Repository, copy_session, made_session, new_uuids, remove
-from support.corpus import ACTIVITY, POSITIONS, TIMES, TRIALS, UIDS, UUIDS, WHEEL, WHEEL_TIMES
+from support.corpus import (
+    ACTIVITY,
+    CLASSIFIER,
+    PLACES,
+    POSITIONS,
+    REGIONS,
+    TIMES,
+    TRIALS,
+    TYPES,
+    UIDS,
+    UUIDS,
+    WHEEL,
+    WHEEL_TIMES,
+)
 
 from pipeline.demo.repository import session_eid, write_one_tables
 from pipeline.errors import DataError
@@ -31,6 +45,8 @@ from schemas.work.reports import retry
 pytestmark = pytest.mark.one_backend  # files are compared without the server
 
 FLUORESCENCE = SIGNALS["fluorescence"]
+OF_FOV = (ACTIVITY, FLUORESCENCE, NEUROPIL, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
+HALF = (TYPES, CLASSIFIER)
 OTHER_ROIS = f"the deconvolved activity is not of the ROIs in {FLUORESCENCE}"
 
 
@@ -343,3 +359,75 @@ def test_uids_of_two_runs_of_roicat_are_named_when_they_are_registered(lab, meso
     for fov in range(2):
         assert f"FOV_{fov:02d}: no UID of session {lab.eids['third']} is in the other sessions" in done.stdout
     assert done.stdout.count("no UID of") == 2
+
+
+# ---------------------------------------------------------------- backups
+
+
+def reorder(fov: Path, *names: str, seed: int) -> None:
+    """Give the ROIs of some files of a FOV another order."""
+    for name in names:
+        array = np.load(fov / name)
+        axis = 1 if name in (ACTIVITY, FLUORESCENCE, NEUROPIL) else 0
+        order = np.random.default_rng(seed).permutation(array.shape[axis])
+        np.save(fov / name, np.asfortranarray(array.take(order, axis)))
+
+
+def another_extraction(fov: Path, seed: int) -> None:
+    """Give a FOV the files of another extraction, of which there can be several."""
+    reorder(fov, *OF_FOV, seed=seed)
+    new_uuids(fov / UUIDS, seed)
+
+
+def restore(backup: Path, fov: Path, names: Callable[[str], bool]) -> None:
+    for path in backup.iterdir():
+        if names(path.name):
+            shutil.copy(path, fov / path.name)
+
+
+def notes_in(lab: Repository) -> list[str]:
+    """Update the session, and return what is said of files that are not of one writing."""
+    done = update([lab.eids["it"]])
+    assert done.failures == []
+    return [text for text in done.notes if "have changed" in text]
+
+
+def kept(lab: Repository) -> list[str]:
+    """Return the notes on the files of the session; they are among those of all sessions."""
+    eid = lab.eids["it"]
+    found = [one.text for one in notes_of([eid])]
+    assert found == [one.text for one in notes_of() if one.eid == eid]
+    return found
+
+
+def assert_beside(texts: Sequence[str], newer: str, older: str) -> None:
+    """Check that a note says that files of the ROIs of the FOV have changed, and others have not."""
+    (text,) = texts
+    changed, others = text.split("and others have not")
+    assert "files of ROIs have changed" in changed
+    assert f"alf/FOV_00/{newer}" in changed and f"alf/FOV_00/{older}" in others
+
+
+@pytest.mark.parametrize("is_rest", [False, True])
+def test_a_backup_that_spares_half_an_extraction_is_no_rest_of_it(lab, is_rest):
+    """The rest of that extraction is."""
+    fov, backup, whole = fov_of(lab), lab.root.with_name("backup"), lab.root.with_name("whole")
+    assert fill(SESSION_TABLES, {"eid": lab.eids["it"]}).errors == []
+    shutil.copytree(fov, backup)
+    another_extraction(fov, 5)
+    assert notes_in(lab) == []
+    shutil.copytree(fov, whole)
+    another_extraction(fov, 6)
+    rest = lab.root.with_name("rest")
+    shutil.copytree(fov, rest)
+    restore(whole, fov, lambda name: name not in HALF)
+    assert_beside(notes_in(lab), TYPES, UUIDS)
+    restore(rest if is_rest else backup, fov, lambda name: name not in HALF)
+    noted = notes_in(lab)
+    if is_rest:
+        assert noted == kept(lab) == []
+        return
+    for texts in (noted, kept(lab)):
+        assert_beside(texts, UUIDS, TYPES)
+    restore(backup, fov, HALF.__contains__)
+    assert notes_in(lab) == kept(lab) == []
