@@ -107,7 +107,8 @@ class Session(WholeDelete, dj.Manual):
             """Register the files anew that errors of reading name, as they are now, and record it in ``Deletion``.
 
             A person replaces such a file, which is then no other writing; several of a FOV may be another extraction,
-            and stay as they were registered. So do files that were read since.
+            several with times another alignment, and stay as they were registered: also if one was registered anew
+            before. So do files that were read since.
 
             Parameters
             ----------
@@ -120,12 +121,13 @@ class Session(WholeDelete, dj.Manual):
             if not named:
                 return
             known = hashes_in(files_of(eid))
-            read = history({eid: known}, {})[eid].read
+            before = history({eid: known}, {})[eid]
             former = {row["dataset"]: source_of(row) for row in named}
-            unread = [path for path in former if reading.without_revision(path) not in read]
+            unread = [path for path in former if reading.without_revision(path) not in before.read]
             reader = reading.SessionReader(one_for(eid), eid)
             now = [one for one in reading.files_now(reader, unread) if one.sha256 or one.one_hash]  # it may be gone
-            found = reading.put_right([one for one in now if one != former[one.dataset]])
+            changed = [one for one in now if one != former[one.dataset]]
+            found = reading.put_right(changed, _renewed({eid: before})[eid])
             if found:
                 keys = [{"eid": eid, "dataset": one.dataset} for one in found]
                 with cls.connection.transaction:

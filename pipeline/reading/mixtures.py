@@ -9,8 +9,8 @@ docs/operation/reading.md.
 from __future__ import annotations
 
 import datetime
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.reading.behavior import TRIALS, WHEEL_POSITION, WHEEL_TIMES
@@ -392,15 +392,29 @@ def replaced_since_registration(
     return [still for one in found if (still := one.among(known))]
 
 
-def put_right(changed: Sequence[Source]) -> list[Source]:
+def put_right(changed: Sequence[Source], before: Collection[str] = ()) -> list[Source]:
     """Return the files, of those that a person has replaced, that may have been put right.
 
-    Several of the extraction of one FOV are another extraction, beside which the other files may be those of before.
+    Several of the extraction of one FOV are another extraction, and several with times are another alignment, beside
+    which the other files may be those of before.
+
+    Parameters
+    ----------
+    changed : sequence of Source
+    before : collection of str
+        Paths without revision of files that were put right before.
     """
-    folders = [
-        _folder(without_revision(one.dataset)) if _name(one.dataset) in OF_EXTRACTION else None for one in changed
-    ]
-    return [one for one, folder in zip(changed, folders, strict=True) if folder is None or folders.count(folder) == 1]
+    paths = [without_revision(one.dataset) for one in changed]
+    together = Counter(map(_written_together, {*paths, *before}))
+    groups = map(_written_together, paths)
+    return [one for one, group in zip(changed, groups, strict=True) if not group or together[group] == 1]
+
+
+def _written_together(path: str) -> str:
+    """Return a name of the extraction, or alignment, that writes a file; '' for others."""
+    if _is_clock(path):
+        return "times"
+    return _folder(path) if _name(path) in OF_EXTRACTION else ""
 
 
 def _replaced_alone(registered: Mapping[str, str], first: Mapping[str, str]) -> Iterator[Standing]:
