@@ -474,7 +474,8 @@ class History:
     deleted : list of Read
         Deletion by deletion, the first one first, with the hashes that files have since they were saved again.
     present : dict of (str, str) to str
-        The sha256 of files that were saved again, by path and former sha256: see ``pipeline.reading.as_saved_again``.
+        The sha256 that stands for files that were saved again, by path and sha256: see
+        ``pipeline.reading.as_saved_again``.
     registered : list of Source
         With the hashes that files have since they were saved again; without those that were read and are gone.
     first : dict of str to str

@@ -509,7 +509,10 @@ def _with_unread(one: Read) -> Read:
 
 
 def as_saved_again(deleted: Sequence[Read], known: Mapping[str, str]) -> tuple[list[Read], dict[tuple[str, str], str]]:
-    """Return deletions with the hashes that their files have since they were saved again with the same values.
+    """Return deletions with one hash for each file that was saved again with the same values, and for what it was.
+
+    That is the hash of now, or else the latest: a file in its former bytes, put back from a backup, may be the one of
+    now, or there may be another one by now.
 
     Parameters as of ``since_deletions``.
 
@@ -518,20 +521,31 @@ def as_saved_again(deleted: Sequence[Read], known: Mapping[str, str]) -> tuple[l
     deleted : list of Read
         Without those that are ``saved_again``.
     hashes : dict of (str, str) to str
-        By path and former sha256 the present one.
+        By path and sha256 the one that stands for it.
     """
-    found: list[Read] = []
     present: dict[tuple[str, str], str] = {}
     after = dict(known)
     for one in reversed(deleted):
         if one.saved_again:
-            present |= {(path, old): after[path] for path, old in one.hashes.items() if path in after}
-        else:
-            hashes = renamed(one.hashes, present)
-            given = one.given and replace(one.given, hashes=renamed(one.given.hashes, present))
-            found.append(replace(one, hashes=hashes, given=given))
-            after |= hashes
-    return found[::-1], present
+            for path in one.hashes.keys() & after.keys():
+                _join(present, path, one.hashes[path], after[path], known)
+        after |= one.hashes
+    found = [one for one in deleted if not one.saved_again]
+    givens = [one.given and replace(one.given, hashes=renamed(one.given.hashes, present)) for one in found]
+    return [
+        replace(one, hashes=renamed(one.hashes, present), given=given)
+        for one, given in zip(found, givens, strict=True)
+    ], present  # fmt: skip
+
+
+def _join(present: dict[tuple[str, str], str], path: str, old: str, new: str, known: Mapping[str, str]) -> None:
+    """Let one hash stand for a file as it was, and as it was saved again: that of ``known`` if it is one of both."""
+    one, other = (present.get((path, sha256), sha256) for sha256 in (new, old))
+    if other == known.get(path):
+        one, other = other, one
+    if one != other:
+        same = [key for key, sha256 in present.items() if key[0] == path and sha256 == other]
+        present |= dict.fromkeys([*same, (path, other)], one)
 
 
 def last_given(deleted: Sequence[Read], path: str) -> str:
@@ -541,7 +555,7 @@ def last_given(deleted: Sequence[Read], path: str) -> str:
 
 
 def renamed(hashes: Mapping[str, str], present: Mapping[tuple[str, str], str]) -> dict[str, str]:
-    """Return hashes by path as files have them since they were saved again; see ``as_saved_again``."""
+    """Return hashes by path, each that of all bytes in which its file was saved again; see ``as_saved_again``."""
     return {path: present.get((path, sha256), sha256) for path, sha256 in hashes.items()}
 
 

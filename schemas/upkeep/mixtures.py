@@ -251,10 +251,16 @@ def _standing(past: _Past, unread: Mapping[str, Mapping[str, str]] | None = None
     return found
 
 
-def readings_before(eid: str, now: reading.Read) -> tuple[list[reading.Read], list[reading.Read]]:
-    """Return the files of deleted rows of a session, and what all its files were then; ``now`` are those of now."""
-    deleted = _past({eid: now.hashes}).before[eid].deleted
-    return deleted, reading.readings_before(deleted, now)
+def readings_before(
+    eid: str, now: reading.Read
+) -> tuple[list[reading.Read], list[reading.Read], dict[tuple[str, str], str]]:
+    """Return the files of deleted rows of a session, and what all its files were then; ``now`` are those of now.
+
+    Also, as ``History.present``, the sha256 that stands for a file that was saved again: new files may be in bytes of
+    before.
+    """
+    before = _past({eid: now.hashes}).before[eid]
+    return before.deleted, reading.readings_before(before.deleted, now), before.present
 
 
 def mixture_rows(

@@ -261,17 +261,18 @@ def _found(
     """Return what is found of the new files of a session, and notes on other FOVs' files, and on labels."""
     read_now, new_trials = _given(read), _new_trials(read)
     stored = reading.Read(file_hashes(eid), trials_key(trials_of(eid)), until=now())
-    deleted, earlier = readings_before(eid, stored)
+    deleted, earlier, present = readings_before(eid, stored)
     unread, beside = _unread_signals(eid, here, stored.hashes, read_now, deleted)
     former, given = replace(stored, hashes={**unread, **stored.hashes}), beside | read_now
-    new = reading.Read(reading.with_given(former.hashes, given), new_trials or former.trials)
+    as_known = reading.renamed(given, present)
+    new = reading.Read(reading.with_given(former.hashes, as_known), new_trials or former.trials)
     fovs = {(FOVFolder & one.row.key).fetch1("collection"): one for one in read if one.row.table == FOV.__name__}
     mixtures = reading.since(
         former, new, standing_mixtures(eid, stored.hashes, unread), earlier,
         lambda folder: folder in fovs and not _is_activity_of_same_rois(fovs[folder]),
     )  # fmt: skip
     # without what is not read: of that, nothing is known of the times before the last
-    hashes = reading.with_given(stored.hashes, read_now)
+    hashes = reading.with_given(stored.hashes, reading.renamed(read_now, present))
     places = reading.first_elsewhere([*deleted, stored], hashes)
     behaviour = [LABELLED[one.row.table] for one in read if one.row.table in LABELLED]
     return _Found(mixtures, given, unread, new_trials), [
@@ -721,10 +722,13 @@ def _mixtures_since(row: dict[str, Any], eid: str) -> list[reading.Standing]:
         return []
     update = {"update_id": row["update_id"]}
     read = reading.Read(file_hashes(eid), trials_key(trials_of(eid)))
+    _, earlier, present = readings_before(eid, read)
+    former, given = (
+        reading.renamed(hashes, present) for hashes in ({**files.get("unread", {}), **files["former"]}, files["given"])
+    )
     _, found = reading.since_update(
-        reading.Read({**files.get("unread", {}), **files["former"]}, files["trials"]),
-        reading.Read(files["given"], files.get("given_trials", files["trials"])),
-        read, standing_mixtures(eid, files["former"], files.get("unread")), readings_before(eid, read)[1],
+        reading.Read(former, files["trials"]), reading.Read(given, files.get("given_trials", files["trials"])),
+        read, standing_mixtures(eid, files["former"], files.get("unread")), earlier,
     )  # fmt: skip
     number = len(SourceUpdate.Mixture & update)
     SourceUpdate.Mixture.insert({**update, **row} for row in mixture_rows({eid: found}, number))

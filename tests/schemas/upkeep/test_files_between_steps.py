@@ -431,3 +431,34 @@ def test_a_backup_that_spares_half_an_extraction_is_no_rest_of_it(lab, is_rest):
         assert_beside(texts, UUIDS, TYPES)
     restore(backup, fov, HALF.__contains__)
     assert notes_in(lab) == kept(lab) == []
+
+
+def save_again(fov: Path, *names: str) -> None:
+    """Save files in other bytes with the same values."""
+    for path in (fov / name for name in names):
+        if path.suffix == ".csv":
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        else:
+            array = np.load(path)
+            with path.open("wb") as file:
+                np.lib.format.write_array(file, array, version=(2, 0))
+
+
+@pytest.mark.parametrize("is_half", [True, False])
+def test_a_backup_in_the_bytes_before_files_were_saved_again_is_known(lab, is_half):
+    fov, backup, eid = fov_of(lab), lab.root.with_name("backup"), lab.eids["it"]
+    assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    shutil.copytree(fov, backup)
+    save_again(fov, *HALF)
+    (note,) = update([eid]).notes
+    assert "saved again with the same values" in note
+    another_extraction(fov, 5)
+    assert notes_in(lab) == []
+    another_extraction(fov, 6)
+    restore(backup, fov, HALF.__contains__ if is_half else lambda _: True)
+    noted = notes_in(lab)
+    if not is_half:
+        assert noted == kept(lab) == []
+        return
+    for texts in (noted, kept(lab)):
+        assert_beside(texts, UUIDS, TYPES)
