@@ -184,15 +184,20 @@ def _changed(eids: Sequence[str], done: Updated) -> list[ChangedRow]:
 
 
 def _not_only_saved_again(changed: list[ChangedRow], done: Updated, dry_run: bool) -> list[ChangedRow]:
-    """Return the rows whose files hold other values; those of the others are noted, and recorded as they are now."""
+    """Return the rows whose files hold other values; those of the others are noted, and recorded as they are now.
+
+    So are single files of a FOV beside such that hold other values: they have not changed.
+    """
     found = []
     for row in changed:
-        if sources := same_values(row):
-            done.notes.append(f"saved again with the same values, so that all that is made of them stays: {row}")
+        sources, rest = same_values(row)
+        found += [rest] if rest else []
+        if sources:
+            stays = "" if rest else ", so that all that is made of them stays"
+            as_before = replace(row, changes=tuple(one for one in row.changes if not rest or one not in rest.changes))
+            done.notes.append(f"saved again with the same values{stays}: {as_before}")
             if not dry_run:
                 record_files(row, sources)
-        else:
-            found.append(row)
     return found
 
 

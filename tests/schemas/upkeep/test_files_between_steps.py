@@ -19,6 +19,7 @@ from support.corpus import (
     PLACES,
     POSITIONS,
     REGIONS,
+    SHIFT,
     TIMES,
     TRIALS,
     TYPES,
@@ -462,3 +463,25 @@ def test_a_backup_in_the_bytes_before_files_were_saved_again_is_known(lab, is_ha
         return
     for texts in (noted, kept(lab)):
         assert_beside(texts, UUIDS, TYPES)
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_half_an_extraction_beside_files_that_were_saved_again_is_noted(lab, is_whole):
+    """Each of those has the values of before in other bytes, as after a conversion of the folder."""
+    fov, eid = fov_of(lab), lab.eids["it"]
+    others = (ACTIVITY, UUIDS, POSITIONS, PLACES, REGIONS, SHIFT, TIMES)
+    assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    (another_extraction if is_whole else reorder)(fov, *(() if is_whole else HALF), seed=5)
+    save_again(fov, *others)
+    done = update([eid])
+    assert done.failures == []
+    (same,) = [text for text in done.notes if "saved again with the same values: " in text]
+    assert [name for name in (*others, *HALF) if f"/{name}: " in same] == [*((SHIFT, TIMES) if is_whole else others)]
+    noted = [text for text in done.notes if "have changed" in text]
+    if is_whole:
+        assert noted == kept(lab) == []
+        return
+    for texts in (noted, kept(lab)):
+        for name in others[:5]:
+            assert_beside(texts, TYPES, name)
+    assert not {row["dataset"] for change in done.changes for row in change.as_rows()} & {f"alf/FOV_00/{UUIDS}"}
