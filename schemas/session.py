@@ -635,19 +635,27 @@ def days_of(eids: Iterable[str]) -> dict[str, tuple[str, datetime.date]]:
 
 
 def former_ids(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
-    """Return the ids under which sessions were registered before: deleted ones of the same subject, date and files.
+    """Return the ids under which sessions were registered before: deleted ones that had a file of their own.
 
-    Parameters as for ``since_deletions``; three statements at most.
+    They are of the same subject and date, or were deleted before the session was registered: a name or a date may have
+    been corrected. Parameters as for ``since_deletions``; three statements at most.
     """
-    days = days_of(known)
-    lost = Deletion.on_days(set(days.values()))
-    registered = {*known, *days_of({eid for those in lost.values() for eid in those} - set(known))}
-    found = {}
-    for eid, day in days.items():
-        hashes = {(path, sha256) for path, sha256 in known[eid].items() if reading.is_own(path)}
-        same = [one for one, files in lost.get(day, {}).items() if one not in registered and hashes & files]
-        found.update({eid: same} if same else {})
-    return found
+    own = {
+        eid: {(path, sha256) for path, sha256 in files.items() if reading.is_own(path)} for eid, files in known.items()
+    }
+    lost = Deletion.with_files({sha256 for files in own.values() for _, sha256 in files})
+    lost = [row for row in lost if row["file_eid"] not in known]
+    if not lost:
+        return {}
+    registered = days_of({row["file_eid"] for row in lost})
+    sessions = (Session & [{"eid": eid} for eid in known]).proj("subject", "session_date", "ingested_at").to_dicts()
+    found: dict[str, list[str]] = {}
+    for one, row in ((one, row) for one in sessions for row in lost if row["file_eid"] not in registered):
+        is_same_day = (one["subject"], one["session_date"]) == (row["file_subject"], row["file_date"])
+        is_file = (row["file_dataset"], row["file_sha256"]) in own[one["eid"]]
+        if is_file and (is_same_day or row["deleted_at"] < one["ingested_at"]):
+            found.setdefault(one["eid"], []).append(row["file_eid"])
+    return {eid: list(dict.fromkeys(ids)) for eid, ids in found.items()}
 
 
 @contextmanager

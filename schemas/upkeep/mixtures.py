@@ -41,6 +41,11 @@ OTHER_THAN_REGISTERED = (
     "registered.sha256 <> '' AND registered.sha256 <> files.sha256 OR "
     "registered.sha256 = '' AND registered.one_hash <> '' AND registered.one_hash <> files.one_hash"
 )
+#: The sessions with a file of their own that rows of another one had been read from, which were deleted.
+OF_ANOTHER = (
+    "SELECT files.eid FROM {source} AS files JOIN {deleted} AS deleted ON deleted.file_sha256 = files.sha256 AND "
+    "deleted.file_eid <> files.eid WHERE {is_own}"
+)
 #: What may be wrong with the files of sessions, by the kind of note.
 KINDS = {
     "mixed": "files of two writings", "exchanged": "files of another FOV or session",
@@ -178,18 +183,20 @@ def _hashes(files: Mapping[str, Sequence[reading.Source]]) -> dict[str, dict[str
 def _suspects() -> list[str]:
     """Return the sessions of which files were noted or rows deleted, with files of several revisions, or with doubts.
 
-    Also those that were registered with other files. All others are of one writing. One statement: a lab has tens of
-    thousands of files, which the database compares and counts.
+    Also those that were registered with other files, or have files that another one had. All others are of one writing.
+    One statement: a lab has tens of thousands of files, which the database compares and counts.
     """
     sources = [table.Source.full_table_name for table in ReadsSession.choosing]
     files = " UNION ALL ".join(f"SELECT eid, revision FROM {source}" for source in sources)
     sessions, registered, deleted = (table.full_table_name for table in (Session, Session.File, Deletion.File))
+    is_own = " OR ".join(f"RIGHT(deleted.file_dataset, {len(name)}) = '{name}'" for name in reading.OWN)
     suspects = [
         f"SELECT eid FROM ({files}) AS files GROUP BY eid HAVING COUNT(DISTINCT revision) > 1",
         f"SELECT mixed_eid FROM {SourceUpdate.Mixture.full_table_name}",
         f"SELECT eid FROM {Wheel.Doubt.full_table_name}",
         f"SELECT eid FROM {sessions} JOIN {deleted} ON subject = file_subject AND session_date = file_date",
         *(OTHER_THAN_REGISTERED.format(source=source, registered=registered) for source in sources),
+        *(OF_ANOTHER.format(source=source, deleted=deleted, is_own=is_own) for source in sources),
     ]
     rows = Session.connection.query(" UNION ".join(suspects)).fetchall()
     return sorted(str(eid).strip() for (eid,) in rows)  # PostgreSQL pads char columns with spaces

@@ -29,7 +29,7 @@ from support.corpus import (
     WHEEL_TIMES,
 )
 
-from pipeline.demo.repository import session_eid, write_one_tables
+from pipeline.demo.repository import LAB, session_eid, write_one_tables
 from pipeline.errors import DataError
 from pipeline.reading.fov import NEUROPIL, SIGNALS
 from pipeline.settings.signals import SignalSettings
@@ -38,7 +38,8 @@ from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalTask
 from schemas.imaging.tables import FOV
 from schemas.session import Session
-from schemas.upkeep.mixtures import notes_of
+from schemas.upkeep.deletion import delete_sessions
+from schemas.upkeep.mixtures import note_counts, notes_of
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import retry
@@ -485,3 +486,53 @@ def test_half_an_extraction_beside_files_that_were_saved_again_is_noted(lab, is_
         for name in others[:5]:
             assert_beside(texts, TYPES, name)
     assert not {row["dataset"] for change in done.changes for row in change.as_rows()} & {f"alf/FOV_00/{UUIDS}"}
+
+
+# ---------------------------------------------------------------- names and days
+
+
+@pytest.mark.parametrize("is_half", [True, False])
+@pytest.mark.parametrize("place", ["STEP01/2024-01-01", "STEP1/2024-03-05"])
+def test_a_session_of_which_the_name_or_the_date_was_corrected_is_compared_with_what_it_was(lab, place, is_half):
+    """It was deleted, and is registered again at its right place; half of an extraction came meanwhile."""
+    former = lab.eids["it"]
+    assert fill(SESSION_TABLES, {"eid": former}).errors == []
+    delete_sessions({"eid": former}, confirm=lambda _: True)
+    subject, date = place.split("/")
+    folder = lab.root / LAB / "Subjects" / place / "001"
+    folder.parent.mkdir(parents=True)
+    lab.folders["it"].rename(folder)
+    lab.folders["it"] = folder
+    lab.eids |= {"former": former, "it": session_eid(LAB, subject, date, 1)}
+    if is_half:
+        reorder(fov_of(lab), *HALF, seed=5)
+    write_one_tables(lab.root)
+    ingest([lab.eids["it"]], cache_dir=lab.root)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        assert fill(SESSION_TABLES, {"eid": lab.eids["it"]}).errors == []
+    texts = [str(one.message) for one in told if "have changed" in str(one.message)]
+    assert bool(texts) is bool(kept(lab)) is is_half
+    if is_half:
+        assert_beside(kept(lab), TYPES, UUIDS)
+
+
+def test_days_that_were_exchanged_are_noted_if_one_of_them_is_registered_later(lab):
+    """Its files are those that rows of the other day were read from."""
+    assert fill(SESSION_TABLES, {"eid": lab.eids["it"]}).errors == []
+    lab.add("later", "STEP1")
+    one, other = (lab.alf(name) for name in ("it", "later"))
+    one.rename(one.with_name("aside"))
+    other.rename(one)
+    one.with_name("aside").rename(other)
+    write_one_tables(lab.root)
+    assert update([lab.eids["it"]]).failures == []
+    ingest([lab.eids["later"]], cache_dir=lab.root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        assert fill(SESSION_TABLES, {"eid": lab.eids["later"]}).errors == []
+    found = notes_of(list(lab.eids.values()))
+    assert found == notes_of()
+    (*_, last) = (one for one in found if one.kind == "exchanged")
+    assert last.eid == lab.eids["later"] and f"of session {lab.eids['it']} was" in last.text
+    assert "1 session with files of another FOV or session" in note_counts()
