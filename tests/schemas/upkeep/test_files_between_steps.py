@@ -472,7 +472,10 @@ def test_half_an_extraction_beside_files_that_were_saved_again_is_noted(lab, is_
     fov, eid = fov_of(lab), lab.eids["it"]
     others = (ACTIVITY, UUIDS, POSITIONS, PLACES, REGIONS, SHIFT, TIMES)
     assert fill(SESSION_TABLES, {"eid": eid}).errors == []
-    (another_extraction if is_whole else reorder)(fov, *(() if is_whole else HALF), seed=5)
+    if is_whole:
+        another_extraction(fov, 5)
+    else:
+        reorder(fov, *HALF, seed=5)
     save_again(fov, *others)
     done = update([eid])
     assert done.failures == []
