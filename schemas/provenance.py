@@ -15,6 +15,7 @@ from importlib import metadata
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import datajoint as dj
 
@@ -176,15 +177,10 @@ class Deletion(dj.Manual):
         return found
 
     @classmethod
-    def on_days(cls, days: Collection[tuple[str, datetime.date]]) -> dict[tuple, dict[str, set[tuple[str, str]]]]:
-        """Return path and sha256 of the files of deleted rows, by (subject, date) and session; a statement."""
-        of_days = [{"file_subject": subject, "file_date": date} for subject, date in days]
-        found: dict[tuple, dict[str, set[tuple[str, str]]]] = defaultdict(lambda: defaultdict(set))
-        columns = ("file_subject", "file_date", "file_eid", "file_dataset", "file_sha256")
-        for row in (cls.File & of_days).proj(*columns).to_dicts() if of_days else ():
-            subject, date, eid, dataset, sha256 = (row[name] for name in columns)
-            found[subject, date][eid].add((dataset, sha256))
-        return found
+    def with_files(cls, hashes: Collection[str]) -> list[dict[str, Any]]:
+        """Return the rows of ``File`` with one of these sha256, by the time of the deletion; a statement."""
+        rows = cls.File * cls.proj("deleted_at") & [{"file_sha256": one} for one in hashes]
+        return list(rows.to_dicts(order_by="deleted_at, deletion, deleted_file")) if hashes else []
 
 
 def _update_of(deletion: dict) -> str:

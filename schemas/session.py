@@ -107,7 +107,8 @@ class Session(WholeDelete, dj.Manual):
             """Register the files anew that errors of reading name, as they are now, and record it in ``Deletion``.
 
             A person replaces such a file, which is then no other writing; several of a FOV may be another extraction,
-            and stay as they were registered. So do files that were read since.
+            several with times another alignment, and stay as they were registered: also if one was registered anew
+            before. So do files that were read since.
 
             Parameters
             ----------
@@ -120,12 +121,13 @@ class Session(WholeDelete, dj.Manual):
             if not named:
                 return
             known = hashes_in(files_of(eid))
-            read = history({eid: known}, {})[eid].read
+            before = history({eid: known}, {})[eid]
             former = {row["dataset"]: source_of(row) for row in named}
-            unread = [path for path in former if reading.without_revision(path) not in read]
+            unread = [path for path in former if reading.without_revision(path) not in before.read]
             reader = reading.SessionReader(one_for(eid), eid)
             now = [one for one in reading.files_now(reader, unread) if one.sha256 or one.one_hash]  # it may be gone
-            found = reading.put_right([one for one in now if one != former[one.dataset]])
+            changed = [one for one in now if one != former[one.dataset]]
+            found = reading.put_right(changed, _renewed({eid: before})[eid])
             if found:
                 keys = [{"eid": eid, "dataset": one.dataset} for one in found]
                 with cls.connection.transaction:
@@ -472,7 +474,8 @@ class History:
     deleted : list of Read
         Deletion by deletion, the first one first, with the hashes that files have since they were saved again.
     present : dict of (str, str) to str
-        The sha256 of files that were saved again, by path and former sha256: see ``pipeline.reading.as_saved_again``.
+        The sha256 that stands for files that were saved again, by path and sha256: see
+        ``pipeline.reading.as_saved_again``.
     registered : list of Source
         With the hashes that files have since they were saved again; without those that were read and are gone.
     first : dict of str to str
@@ -632,19 +635,27 @@ def days_of(eids: Iterable[str]) -> dict[str, tuple[str, datetime.date]]:
 
 
 def former_ids(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
-    """Return the ids under which sessions were registered before: deleted ones of the same subject, date and files.
+    """Return the ids under which sessions were registered before: deleted ones that had a file of their own.
 
-    Parameters as for ``since_deletions``; three statements at most.
+    They are of the same subject and date, or were deleted before the session was registered: a name or a date may have
+    been corrected. Parameters as for ``since_deletions``; three statements at most.
     """
-    days = days_of(known)
-    lost = Deletion.on_days(set(days.values()))
-    registered = {*known, *days_of({eid for those in lost.values() for eid in those} - set(known))}
-    found = {}
-    for eid, day in days.items():
-        hashes = {(path, sha256) for path, sha256 in known[eid].items() if reading.is_own(path)}
-        same = [one for one, files in lost.get(day, {}).items() if one not in registered and hashes & files]
-        found.update({eid: same} if same else {})
-    return found
+    own = {
+        eid: {(path, sha256) for path, sha256 in files.items() if reading.is_own(path)} for eid, files in known.items()
+    }
+    lost = Deletion.with_files({sha256 for files in own.values() for _, sha256 in files})
+    lost = [row for row in lost if row["file_eid"] not in known]
+    if not lost:
+        return {}
+    registered = days_of({row["file_eid"] for row in lost})
+    sessions = (Session & [{"eid": eid} for eid in known]).proj("subject", "session_date", "ingested_at").to_dicts()
+    found: dict[str, list[str]] = {}
+    for one, row in ((one, row) for one in sessions for row in lost if row["file_eid"] not in registered):
+        is_same_day = (one["subject"], one["session_date"]) == (row["file_subject"], row["file_date"])
+        is_file = (row["file_dataset"], row["file_sha256"]) in own[one["eid"]]
+        if is_file and (is_same_day or row["deleted_at"] < one["ingested_at"]):
+            found.setdefault(one["eid"], []).append(row["file_eid"])
+    return {eid: list(dict.fromkeys(ids)) for eid, ids in found.items()}
 
 
 @contextmanager

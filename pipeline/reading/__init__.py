@@ -2,6 +2,7 @@
 
 from pipeline.reading.behavior import Trials, Wheel, against_wheel, read_trials, read_wheel
 from pipeline.reading.changes import (
+    OWN,
     Change,
     changes,
     clock_changes,
@@ -57,6 +58,7 @@ from pipeline.reading.names import Place
 from pipeline.reading.registration import files_at_registration, files_here, files_now, is_registered
 
 __all__ = [
+    "OWN",
     "Change",
     "FOVData",
     "Fluorescence",

@@ -10,6 +10,7 @@ from pipeline.reading.datasets import SessionReader, Source, revision_of, sha256
 from pipeline.reading.fov import NEUROPIL, SIGNALS, TIMES, TIMESHIFT, UUIDS, fov_datasets
 
 __all__ = [
+    "OWN",
     "Change",
     "changes",
     "clock_changes",
@@ -25,6 +26,8 @@ __all__ = [
 FOV_CLOCKS = (TIMES, TIMESHIFT)
 #: Datasets that no two FOVs or sessions can have alike.
 MEASURED = (*SIGNALS.values(), NEUROPIL, UUIDS, TRIALS, WHEEL_TIMES, WHEEL_POSITION)
+#: Datasets that tell of which session they are: no other one has the same bytes.
+OWN = (*MEASURED, TIMES)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def is_measured(dataset: str) -> bool:
 
 def is_own(dataset: str) -> bool:
     """Return whether a dataset, a path, tells of which session it is: no other one has the same bytes."""
-    return is_measured(dataset) or dataset.rpartition("/")[2] == TIMES
+    return dataset.rpartition("/")[2] in OWN
 
 
 def has_times(dataset: str) -> bool:

@@ -9,8 +9,8 @@ docs/operation/reading.md.
 from __future__ import annotations
 
 import datetime
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.reading.behavior import TRIALS, WHEEL_POSITION, WHEEL_TIMES
@@ -392,15 +392,29 @@ def replaced_since_registration(
     return [still for one in found if (still := one.among(known))]
 
 
-def put_right(changed: Sequence[Source]) -> list[Source]:
+def put_right(changed: Sequence[Source], before: Collection[str] = ()) -> list[Source]:
     """Return the files, of those that a person has replaced, that may have been put right.
 
-    Several of the extraction of one FOV are another extraction, beside which the other files may be those of before.
+    Several of the extraction of one FOV are another extraction, and several with times are another alignment, beside
+    which the other files may be those of before.
+
+    Parameters
+    ----------
+    changed : sequence of Source
+    before : collection of str
+        Paths without revision of files that were put right before.
     """
-    folders = [
-        _folder(without_revision(one.dataset)) if _name(one.dataset) in OF_EXTRACTION else None for one in changed
-    ]
-    return [one for one, folder in zip(changed, folders, strict=True) if folder is None or folders.count(folder) == 1]
+    paths = [without_revision(one.dataset) for one in changed]
+    together = Counter(map(_written_together, {*paths, *before}))
+    groups = map(_written_together, paths)
+    return [one for one, group in zip(changed, groups, strict=True) if not group or together[group] == 1]
+
+
+def _written_together(path: str) -> str:
+    """Return a name of the extraction, or alignment, that writes a file; '' for others."""
+    if _is_clock(path):
+        return "times"
+    return _folder(path) if _name(path) in OF_EXTRACTION else ""
 
 
 def _replaced_alone(registered: Mapping[str, str], first: Mapping[str, str]) -> Iterator[Standing]:
@@ -495,7 +509,10 @@ def _with_unread(one: Read) -> Read:
 
 
 def as_saved_again(deleted: Sequence[Read], known: Mapping[str, str]) -> tuple[list[Read], dict[tuple[str, str], str]]:
-    """Return deletions with the hashes that their files have since they were saved again with the same values.
+    """Return deletions with one hash for each file that was saved again with the same values, and for what it was.
+
+    That is the hash of now, or else the latest: a file in its former bytes, put back from a backup, may be the one of
+    now, or there may be another one by now.
 
     Parameters as of ``since_deletions``.
 
@@ -504,20 +521,31 @@ def as_saved_again(deleted: Sequence[Read], known: Mapping[str, str]) -> tuple[l
     deleted : list of Read
         Without those that are ``saved_again``.
     hashes : dict of (str, str) to str
-        By path and former sha256 the present one.
+        By path and sha256 the one that stands for it.
     """
-    found: list[Read] = []
     present: dict[tuple[str, str], str] = {}
     after = dict(known)
     for one in reversed(deleted):
         if one.saved_again:
-            present |= {(path, old): after[path] for path, old in one.hashes.items() if path in after}
-        else:
-            hashes = renamed(one.hashes, present)
-            given = one.given and replace(one.given, hashes=renamed(one.given.hashes, present))
-            found.append(replace(one, hashes=hashes, given=given))
-            after |= hashes
-    return found[::-1], present
+            for path in one.hashes.keys() & after.keys():
+                _join(present, path, one.hashes[path], after[path], known)
+        after |= one.hashes
+    found = [one for one in deleted if not one.saved_again]
+    givens = [one.given and replace(one.given, hashes=renamed(one.given.hashes, present)) for one in found]
+    return [
+        replace(one, hashes=renamed(one.hashes, present), given=given)
+        for one, given in zip(found, givens, strict=True)
+    ], present  # fmt: skip
+
+
+def _join(present: dict[tuple[str, str], str], path: str, old: str, new: str, known: Mapping[str, str]) -> None:
+    """Let one hash stand for a file as it was, and as it was saved again: that of ``known`` if it is one of both."""
+    one, other = (present.get((path, sha256), sha256) for sha256 in (new, old))
+    if other == known.get(path):
+        one, other = other, one
+    if one != other:
+        same = [key for key, sha256 in present.items() if key[0] == path and sha256 == other]
+        present |= dict.fromkeys([*same, (path, other)], one)
 
 
 def last_given(deleted: Sequence[Read], path: str) -> str:
@@ -527,7 +555,7 @@ def last_given(deleted: Sequence[Read], path: str) -> str:
 
 
 def renamed(hashes: Mapping[str, str], present: Mapping[tuple[str, str], str]) -> dict[str, str]:
-    """Return hashes by path as files have them since they were saved again; see ``as_saved_again``."""
+    """Return hashes by path, each that of all bytes in which its file was saved again; see ``as_saved_again``."""
     return {path: present.get((path, sha256), sha256) for path, sha256 in hashes.items()}
 
 
@@ -581,18 +609,19 @@ def since(
         All files of the session at times before. Of files that have all changed some can be those of such a time, put
         back from a backup, and others of a writing that came after: see ``_put_back``.
     """
-    direct = _since(former, now, known, is_of_other_rois)
+    direct = _since(former, now, known, is_of_other_rois, earlier)
     return [*direct, *not_named(_put_back(former, now, known, earlier), direct)]
 
 
 def _since(
-    former: Read, now: Read, known: Sequence[Standing], is_of_other_rois: Callable[[str], bool] = lambda _: False
-) -> list[Standing]:
+    former: Read, now: Read, known: Sequence[Standing], is_of_other_rois: Callable[[str], bool] = lambda _: False,
+    earlier: Sequence[Read] = (),
+) -> list[Standing]:  # fmt: skip
     mixtures = mixtures_since(former, now, is_of_other_rois)
     before = at_new_places(former.hashes, now.hashes)
     known = [still for one in known if (still := one.among(former.hashes))]  # what was completed tells nothing
     return [Standing(one, {**dict.fromkeys((*one.newer, *one.older), ""), **before})
-            for one in without_former(mixtures, known, now.hashes)]  # fmt: skip
+            for one in without_former(mixtures, known, now.hashes, earlier)]  # fmt: skip
 
 
 def _put_back(former: Read, now: Read, known: Sequence[Standing], earlier: Sequence[Read]) -> list[Standing]:
@@ -694,16 +723,20 @@ def still_standing(
     return Standing(Mixture(what, still_newer, still_older, reason, told_by), {**older, **newer})
 
 
-def without_former(found: Iterable[Mixture], known: Sequence[Standing], now: Mapping[str, str]) -> list[Mixture]:
+def without_former(
+    found: Iterable[Mixture], known: Sequence[Standing], now: Mapping[str, str], earlier: Sequence[Read] = ()
+) -> list[Mixture]:
     """Return the mixtures that are some with what was found before; parameters as of ``_with_former``."""
-    return [joined for one in found if (joined := _with_former(one, known, now))]
+    return [joined for one in found if (joined := _with_former(one, known, now, earlier))]
 
 
-def _with_former(one: Mixture, known: Sequence[Standing], now: Mapping[str, str]) -> Mixture | None:
+def _with_former(
+    one: Mixture, known: Sequence[Standing], now: Mapping[str, str], earlier: Sequence[Read]
+) -> Mixture | None:
     """Return a mixture as it is with what was found before; None if it is none.
 
-    None of the older files is one that came before, when the newer ones were lacking; nor have the newer ones been put
-    back to what they were before they were found to be newer.
+    None of the older files is one that came before, when the newer ones were lacking, unless the newer ones are those
+    of a backup; nor have the newer ones been put back to what they were before they were found to be newer.
 
     Parameters
     ----------
@@ -711,6 +744,8 @@ def _with_former(one: Mixture, known: Sequence[Standing], now: Mapping[str, str]
     known : sequence of Standing
     now : mapping of str to str
         The sha256 of each new file, by path without revision.
+    earlier : sequence of Read
+        As for ``since``.
     """
     came_before: set[str] = set()
     for former in (former for former in known if former.mixture.what == one.what):
@@ -718,8 +753,18 @@ def _with_former(one: Mixture, known: Sequence[Standing], now: Mapping[str, str]
             return None
         if set(former.mixture.older) & set(one.newer):
             came_before |= set(former.mixture.newer)
+    came_before -= _beside_backup(one, now, earlier)
     older = tuple(dataset for dataset in one.older if dataset not in came_before)
     return replace(one, older=older) if older else None
+
+
+def _beside_backup(one: Mixture, now: Mapping[str, str], earlier: Sequence[Read]) -> set[str]:
+    """Return the older files that are others than when the newer ones were read before; parameters as above."""
+    found: set[str] = set()
+    for then in (at_new_places(former.hashes, now) for former in earlier):
+        if all(then.get(path) == now.get(path) for path in one.newer):
+            found |= {path for path in one.older if then.get(path, now[path]) != now[path]}
+    return found
 
 
 def mixed_revisions(recorded: Iterable[Source]) -> list[Mixture]:

@@ -91,6 +91,20 @@ def differing_from(table: type[dj.Table], key: dict, data: Any) -> list[Differen
     return [found for of, rows in ROWS[table] if of & key for found in _differing(of, key, rows(key, data))]
 
 
+def same_columns(table: type[dj.Table], key: dict, data: Any) -> set[str]:
+    """Return the columns of all rows that are read from the same files that are those of ``data``.
+
+    Parameters as for ``differing_from``; of tables without rows there is none.
+    """
+    found: set[str] = set()
+    for of, rows in ROWS[table]:
+        stored, wanted = (of & key).to_dicts(order_by="KEY"), list(rows(key, data))
+        if stored and len(stored) == len(wanted):
+            pairs = list(zip(stored, wanted, strict=True))
+            found |= {name for name in wanted[0] if all(_same(row[name], should[name]) for row, should in pairs)}
+    return found
+
+
 def _read_fov(key: dict, files: list[reading.Source]) -> reading.FOVData:
     collection = (FOVFolder & key).fetch1("collection")
     return reading.read_fov(one_for(key["eid"]), key["eid"], key["fov"], collection, recorded=files)

@@ -41,6 +41,11 @@ OTHER_THAN_REGISTERED = (
     "registered.sha256 <> '' AND registered.sha256 <> files.sha256 OR "
     "registered.sha256 = '' AND registered.one_hash <> '' AND registered.one_hash <> files.one_hash"
 )
+#: The sessions with a file of their own that rows of another one had been read from, which were deleted.
+OF_ANOTHER = (
+    "SELECT files.eid FROM {source} AS files JOIN {deleted} AS deleted ON deleted.file_sha256 = files.sha256 AND "
+    "deleted.file_eid <> files.eid WHERE {is_own}"
+)
 #: What may be wrong with the files of sessions, by the kind of note.
 KINDS = {
     "mixed": "files of two writings", "exchanged": "files of another FOV or session",
@@ -178,18 +183,20 @@ def _hashes(files: Mapping[str, Sequence[reading.Source]]) -> dict[str, dict[str
 def _suspects() -> list[str]:
     """Return the sessions of which files were noted or rows deleted, with files of several revisions, or with doubts.
 
-    Also those that were registered with other files. All others are of one writing. One statement: a lab has tens of
-    thousands of files, which the database compares and counts.
+    Also those that were registered with other files, or have files that another one had. All others are of one writing.
+    One statement: a lab has tens of thousands of files, which the database compares and counts.
     """
     sources = [table.Source.full_table_name for table in ReadsSession.choosing]
     files = " UNION ALL ".join(f"SELECT eid, revision FROM {source}" for source in sources)
     sessions, registered, deleted = (table.full_table_name for table in (Session, Session.File, Deletion.File))
+    is_own = " OR ".join(f"RIGHT(deleted.file_dataset, {len(name)}) = '{name}'" for name in reading.OWN)
     suspects = [
         f"SELECT eid FROM ({files}) AS files GROUP BY eid HAVING COUNT(DISTINCT revision) > 1",
         f"SELECT mixed_eid FROM {SourceUpdate.Mixture.full_table_name}",
         f"SELECT eid FROM {Wheel.Doubt.full_table_name}",
         f"SELECT eid FROM {sessions} JOIN {deleted} ON subject = file_subject AND session_date = file_date",
         *(OTHER_THAN_REGISTERED.format(source=source, registered=registered) for source in sources),
+        *(OF_ANOTHER.format(source=source, deleted=deleted, is_own=is_own) for source in sources),
     ]
     rows = Session.connection.query(" UNION ".join(suspects)).fetchall()
     return sorted(str(eid).strip() for (eid,) in rows)  # PostgreSQL pads char columns with spaces
@@ -215,7 +222,9 @@ def file_hashes(eid: str) -> dict[str, str]:
     return hashes_in(files_of(eid))
 
 
-def standing_mixtures(eid: str, known: Mapping[str, str]) -> list[reading.Standing]:
+def standing_mixtures(
+    eid: str, known: Mapping[str, str], unread: Mapping[str, str] | None = None
+) -> list[reading.Standing]:
     """Return what was found by updates, and when files were read first or again, and both sides are what they were.
 
     Parameters
@@ -223,14 +232,16 @@ def standing_mixtures(eid: str, known: Mapping[str, str]) -> list[reading.Standi
     eid : str
     known : mapping of str to str
         As of ``file_hashes``.
+    unread : mapping of str to str, optional
+        Likewise: fluorescence and neuropil that updates looked at, and no row was read from.
     """
     past = _past({eid: known})
-    standing = _standing(past).get(eid, [])
+    standing = _standing(past, {eid: unread or {}}).get(eid, [])
     at_first = (still for one in past.before[eid].at_first if (still := one.among(known)))
     return [*standing, *reading.not_named(at_first, standing)]
 
 
-def _standing(past: _Past) -> dict[str, list[reading.Standing]]:
+def _standing(past: _Past, unread: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, list[reading.Standing]]:
     """Return ``standing_mixtures`` of several sessions."""
     known, former, before = past
     ids = {one: eid for eid, before in former.items() for one in before} | {eid: eid for eid in known}
@@ -239,17 +250,24 @@ def _standing(past: _Past) -> dict[str, list[reading.Standing]]:
     for row in rows.to_dicts(order_by="updated_at, mixture"):
         eid = ids[row["mixed_eid"]]
         newer, older = (reading.renamed(row[side], before[eid].present) for side in ("mixed_newer", "mixed_older"))
-        if one := reading.still_standing(row["mixed_what"], row["mixed_reason"], newer, older, known[eid]):
+        now = {**(unread or {}).get(eid, {}), **known[eid]}
+        if one := reading.still_standing(row["mixed_what"], row["mixed_reason"], newer, older, now):
             found[eid].append(one)  # also if the session was registered again since: its files are what they were
     for eid, standing in since_deletions(known, before).items():
         found[eid] = reading.joined(found[eid], standing)
     return found
 
 
-def readings_before(eid: str, now: reading.Read) -> tuple[list[reading.Read], list[reading.Read]]:
-    """Return the files of deleted rows of a session, and what all its files were then; ``now`` are those of now."""
-    deleted = _past({eid: now.hashes}).before[eid].deleted
-    return deleted, reading.readings_before(deleted, now)
+def readings_before(
+    eid: str, now: reading.Read
+) -> tuple[list[reading.Read], list[reading.Read], dict[tuple[str, str], str]]:
+    """Return the files of deleted rows of a session, and what all its files were then; ``now`` are those of now.
+
+    Also, as ``History.present``, the sha256 that stands for a file that was saved again: new files may be in bytes of
+    before.
+    """
+    before = _past({eid: now.hashes}).before[eid]
+    return before.deleted, reading.readings_before(before.deleted, now), before.present
 
 
 def mixture_rows(

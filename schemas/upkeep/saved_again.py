@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import datajoint as dj
@@ -10,7 +11,20 @@ import numpy as np
 
 from pipeline import reading
 from pipeline.errors import MesoError
-from pipeline.reading.fov import SIGNALS
+from pipeline.reading.fov import (
+    BAD_FRAMES,
+    CLASSIFIER,
+    FRAME_QC,
+    FRAME_QC_NAMES,
+    MLAPDV,
+    POSITIONS,
+    REGION_IDS,
+    SIGNALS,
+    TIMES,
+    TIMESHIFT,
+    TYPES,
+    UUIDS,
+)
 from pipeline.storage.arrays import Bytes, unpack
 from schemas.imaging.packing import ROIBlocks
 from schemas.imaging.reading import stream_traces
@@ -20,21 +34,82 @@ from schemas.provenance import OF_UPDATE, SAVED_AGAIN, Deletion
 from schemas.server.binding import table_named
 from schemas.session import days_of
 from schemas.upkeep.changed_files import ChangedRow
-from schemas.upkeep.compare import ROWS, differing_from
+from schemas.upkeep.compare import ROWS, differing_from, same_columns
+from schemas.upkeep.copied_in_part import stored_and_new
+
+#: The columns that are read from a dataset of a FOV, of tables in ``ROWS``.
+COLUMNS = {
+    TIMES: {"frame_times"}, TIMESHIFT: {"timeshift"}, BAD_FRAMES: {"bad_frames"}, FRAME_QC: {"frame_qc"},
+    FRAME_QC_NAMES: {"frame_qc_names"}, TYPES: {"roi_type"}, CLASSIFIER: {"cell_probability"},
+    POSITIONS: {"stack_y", "stack_x", "stack_z"}, UUIDS: {"roi_uuid"},
+}  # fmt: skip
+#: Likewise of regions and places, whichever of their datasets was read.
+OF_PLACES = {REGION_IDS: {"region_id", "region_source"}, MLAPDV: {"ml", "ap", "dv", "mlapdv_source"}}
 
 
-def same_values(row: ChangedRow) -> Sequence[reading.Source] | None:
-    """Return the files that a row would be read from now, if they hold what was read before; else None.
+def same_values(row: ChangedRow) -> tuple[Sequence[reading.Source], ChangedRow | None]:
+    """Return the files that hold what a row was read from, and the row as far as others have changed.
 
     Traces are compared bit by bit, and everything else value by value. Traces of another dtype are other ones.
+
+    Returns
+    -------
+    sources : sequence of Source
+        To be recorded of the row: those that it would be read from now, if all of it is as before. Of a FOV that is
+        not, the datasets that are, beside the former ones; empty if there are none.
+    rest : ChangedRow or None
+        The row with the other changes; None if there are none.
     """
     table = table_named(row.table)
     try:
         data, sources = table().make_compute(row.key, *table().make_fetch(row.key))
     except MesoError:
-        return None  # the update says why
+        return [], row  # the update says why
     is_same = _is_same_signal if table is Signal else _are_same_rows
-    return sources if is_same(table, row.key, data, sources) else None
+    if is_same(table, row.key, data, sources):
+        return sources, None
+    return _same_datasets(row, data, sources) if table is FOV else ([], row)
+
+
+def _same_datasets(
+    row: ChangedRow, data: reading.FOVData, sources: Sequence[reading.Source]
+) -> tuple[Sequence[reading.Source], ChangedRow]:
+    """Return ``same_values`` of a FOV of which some datasets hold other values."""
+    new = {reading.without_revision(one.dataset): one for one in sources}
+    columns = _columns_of(data)
+    as_before = same_columns(FOV, row.key, data)
+    same: set[str] = set()
+    for path in {reading.without_revision(change.dataset) for change in row.changes} & new.keys():
+        name = path.rpartition("/")[2]
+        if name == SIGNALS[data.signal]:
+            same |= {path} if _is_same_activity(row, data) else set()
+        elif columns.get(name, {name}) <= as_before:
+            same.add(path)
+    former = [reading.Source(**one) for one in FOV.Source.recorded(row.key)]
+    of_before = {reading.without_revision(one.dataset): one for one in former}
+    same &= of_before.keys()
+    if not same:
+        return [], row
+    rest = tuple(change for change in row.changes if reading.without_revision(change.dataset) not in same)
+    return [new[path] if path in same else one for path, one in of_before.items()], replace(row, changes=rest)
+
+
+def _columns_of(data: reading.FOVData) -> dict[str, set[str]]:
+    """Return the columns of a FOV by the name of the dataset that they are read from."""
+    suffixes = {"final": "", "estimate": "_estimate"}
+    read = {REGION_IDS: suffixes.get(data.region_source), MLAPDV: suffixes.get(data.mlapdv_source)}
+    places = {name.format(suffix): OF_PLACES[name] for name, suffix in read.items() if suffix is not None}
+    return {**COLUMNS, **places}
+
+
+def _is_same_activity(row: ChangedRow, data: reading.FOVData) -> bool:
+    """Return whether the stored activity of a FOV is that of a file: a sample is looked at first."""
+    samples = stored_and_new(row, data)
+    if samples is None or not np.array_equal(*samples, equal_nan=True):
+        return False
+    return _are_same_traces(
+        row.key["eid"], Activity.Trace & row.key, ROIBlocks(data.traces.T), (Activity & row.key).fetch1()
+    )
 
 
 def record_files(row: ChangedRow, sources: Sequence[reading.Source]) -> None:

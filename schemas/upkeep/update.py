@@ -184,15 +184,20 @@ def _changed(eids: Sequence[str], done: Updated) -> list[ChangedRow]:
 
 
 def _not_only_saved_again(changed: list[ChangedRow], done: Updated, dry_run: bool) -> list[ChangedRow]:
-    """Return the rows whose files hold other values; those of the others are noted, and recorded as they are now."""
+    """Return the rows whose files hold other values; those of the others are noted, and recorded as they are now.
+
+    So are single files of a FOV beside such that hold other values: they have not changed.
+    """
     found = []
     for row in changed:
-        if sources := same_values(row):
-            done.notes.append(f"saved again with the same values, so that all that is made of them stays: {row}")
+        sources, rest = same_values(row)
+        found += [rest] if rest else []
+        if sources:
+            stays = "" if rest else ", so that all that is made of them stays"
+            as_before = replace(row, changes=tuple(one for one in row.changes if not rest or one not in rest.changes))
+            done.notes.append(f"saved again with the same values{stays}: {as_before}")
             if not dry_run:
                 record_files(row, sources)
-        else:
-            found.append(row)
     return found
 
 
@@ -261,17 +266,18 @@ def _found(
     """Return what is found of the new files of a session, and notes on other FOVs' files, and on labels."""
     read_now, new_trials = _given(read), _new_trials(read)
     stored = reading.Read(file_hashes(eid), trials_key(trials_of(eid)), until=now())
-    deleted, earlier = readings_before(eid, stored)
+    deleted, earlier, present = readings_before(eid, stored)
     unread, beside = _unread_signals(eid, here, stored.hashes, read_now, deleted)
     former, given = replace(stored, hashes={**unread, **stored.hashes}), beside | read_now
-    new = reading.Read(reading.with_given(former.hashes, given), new_trials or former.trials)
+    as_known = reading.renamed(given, present)
+    new = reading.Read(reading.with_given(former.hashes, as_known), new_trials or former.trials)
     fovs = {(FOVFolder & one.row.key).fetch1("collection"): one for one in read if one.row.table == FOV.__name__}
     mixtures = reading.since(
-        former, new, standing_mixtures(eid, stored.hashes), earlier,
+        former, new, standing_mixtures(eid, stored.hashes, unread), earlier,
         lambda folder: folder in fovs and not _is_activity_of_same_rois(fovs[folder]),
     )  # fmt: skip
     # without what is not read: of that, nothing is known of the times before the last
-    hashes = reading.with_given(stored.hashes, read_now)
+    hashes = reading.with_given(stored.hashes, reading.renamed(read_now, present))
     places = reading.first_elsewhere([*deleted, stored], hashes)
     behaviour = [LABELLED[one.row.table] for one in read if one.row.table in LABELLED]
     return _Found(mixtures, given, unread, new_trials), [
@@ -721,10 +727,13 @@ def _mixtures_since(row: dict[str, Any], eid: str) -> list[reading.Standing]:
         return []
     update = {"update_id": row["update_id"]}
     read = reading.Read(file_hashes(eid), trials_key(trials_of(eid)))
+    _, earlier, present = readings_before(eid, read)
+    former, given = (
+        reading.renamed(hashes, present) for hashes in ({**files.get("unread", {}), **files["former"]}, files["given"])
+    )
     _, found = reading.since_update(
-        reading.Read({**files.get("unread", {}), **files["former"]}, files["trials"]),
-        reading.Read(files["given"], files.get("given_trials", files["trials"])),
-        read, standing_mixtures(eid, files["former"]), readings_before(eid, read)[1],
+        reading.Read(former, files["trials"]), reading.Read(given, files.get("given_trials", files["trials"])),
+        read, standing_mixtures(eid, files["former"], files.get("unread")), earlier,
     )  # fmt: skip
     number = len(SourceUpdate.Mixture & update)
     SourceUpdate.Mixture.insert({**update, **row} for row in mixture_rows({eid: found}, number))

@@ -306,6 +306,19 @@ def test_files_that_were_saved_again_are_those_of_before():
     assert present == {(path, "a"): "AA", (path, "A"): "AA"}
 
 
+def test_the_bytes_before_files_were_saved_again_stand_for_those_after():
+    """Put back from a backup, also when they are saved again once more, in yet other bytes."""
+    path = f"{FOLDER}/{TYPES}"
+    first = [by_hand(of_fov(written(types="A"))), by_hand(of_fov(written("b", times="a")))]
+    mixed = written() | of_fov(written("c", types="a", times="a"))
+    (found,) = since_deletions(as_saved_again([saved_again({path: "a"}), *first], mixed)[0], mixed, "")
+    assert found.mixture.older == (path,)
+    assert since([saved_again({path: "a"}), *first], written()) == []
+    assert since([saved_again({path: "a"}), *first, saved_again({path: "a"})], written(types="AA")) == []
+    assert as_saved_again([saved_again({path: "a"}), *first], written())[1] == {(path, "A"): "a"}
+    assert as_saved_again([saved_again({path: "a"}), *first], written("c"))[1] == {(path, "a"): "A"}
+
+
 def of_both(first: str, second: str) -> dict[str, str]:
     return {f"alf/FOV_{fov:02d}/{ACTIVITY}": sha256 for fov, sha256 in enumerate((first, second))}
 

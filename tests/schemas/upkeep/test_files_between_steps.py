@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support.broken_sessions import Repository, copy_session, made_session, new_uuids, remove
-from support.corpus import ACTIVITY, POSITIONS, TIMES, TRIALS, UIDS, UUIDS, WHEEL, WHEEL_TIMES
+from support.corpus import (
+    ACTIVITY,
+    CLASSIFIER,
+    PLACES,
+    POSITIONS,
+    REGIONS,
+    SHIFT,
+    TIMES,
+    TRIALS,
+    TYPES,
+    UIDS,
+    UUIDS,
+    WHEEL,
+    WHEEL_TIMES,
+)
 
-from pipeline.demo.repository import session_eid, write_one_tables
+from pipeline.demo.repository import LAB, session_eid, write_one_tables
 from pipeline.errors import DataError
 from pipeline.reading.fov import NEUROPIL, SIGNALS
 from pipeline.settings.signals import SignalSettings
@@ -23,7 +38,8 @@ from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalTask
 from schemas.imaging.tables import FOV
 from schemas.session import Session
-from schemas.upkeep.mixtures import notes_of
+from schemas.upkeep.deletion import delete_sessions
+from schemas.upkeep.mixtures import note_counts, notes_of
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import retry
@@ -31,6 +47,8 @@ from schemas.work.reports import retry
 pytestmark = pytest.mark.one_backend  # files are compared without the server
 
 FLUORESCENCE = SIGNALS["fluorescence"]
+OF_FOV = (ACTIVITY, FLUORESCENCE, NEUROPIL, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
+HALF = (TYPES, CLASSIFIER)
 OTHER_ROIS = f"the deconvolved activity is not of the ROIs in {FLUORESCENCE}"
 
 
@@ -343,3 +361,181 @@ def test_uids_of_two_runs_of_roicat_are_named_when_they_are_registered(lab, meso
     for fov in range(2):
         assert f"FOV_{fov:02d}: no UID of session {lab.eids['third']} is in the other sessions" in done.stdout
     assert done.stdout.count("no UID of") == 2
+
+
+# ---------------------------------------------------------------- backups
+
+
+def reorder(fov: Path, *names: str, seed: int) -> None:
+    """Give the ROIs of some files of a FOV another order."""
+    for name in names:
+        array = np.load(fov / name)
+        axis = 1 if name in (ACTIVITY, FLUORESCENCE, NEUROPIL) else 0
+        order = np.random.default_rng(seed).permutation(array.shape[axis])
+        np.save(fov / name, np.asfortranarray(array.take(order, axis)))
+
+
+def another_extraction(fov: Path, seed: int) -> None:
+    """Give a FOV the files of another extraction, of which there can be several."""
+    reorder(fov, *OF_FOV, seed=seed)
+    new_uuids(fov / UUIDS, seed)
+
+
+def restore(backup: Path, fov: Path, names: Callable[[str], bool]) -> None:
+    for path in backup.iterdir():
+        if names(path.name):
+            shutil.copy(path, fov / path.name)
+
+
+def notes_in(lab: Repository) -> list[str]:
+    """Update the session, and return what is said of files that are not of one writing."""
+    done = update([lab.eids["it"]])
+    assert done.failures == []
+    return [text for text in done.notes if "have changed" in text]
+
+
+def kept(lab: Repository) -> list[str]:
+    """Return the notes on the files of the session; they are among those of all sessions."""
+    eid = lab.eids["it"]
+    found = [one.text for one in notes_of([eid])]
+    assert found == [one.text for one in notes_of() if one.eid == eid]
+    return found
+
+
+def assert_beside(texts: Sequence[str], newer: str, older: str) -> None:
+    """Check that a note says that files of the ROIs of the FOV have changed, and others have not."""
+    (text,) = texts
+    changed, others = text.split("and others have not")
+    assert "files of ROIs have changed" in changed
+    assert f"alf/FOV_00/{newer}" in changed and f"alf/FOV_00/{older}" in others
+
+
+@pytest.mark.parametrize("is_rest", [False, True])
+def test_a_backup_that_spares_half_an_extraction_is_no_rest_of_it(lab, is_rest):
+    """The rest of that extraction is."""
+    fov, backup, whole = fov_of(lab), lab.root.with_name("backup"), lab.root.with_name("whole")
+    assert fill(SESSION_TABLES, {"eid": lab.eids["it"]}).errors == []
+    shutil.copytree(fov, backup)
+    another_extraction(fov, 5)
+    assert notes_in(lab) == []
+    shutil.copytree(fov, whole)
+    another_extraction(fov, 6)
+    rest = lab.root.with_name("rest")
+    shutil.copytree(fov, rest)
+    restore(whole, fov, lambda name: name not in HALF)
+    assert_beside(notes_in(lab), TYPES, UUIDS)
+    restore(rest if is_rest else backup, fov, lambda name: name not in HALF)
+    noted = notes_in(lab)
+    if is_rest:
+        assert noted == kept(lab) == []
+        return
+    for texts in (noted, kept(lab)):
+        assert_beside(texts, UUIDS, TYPES)
+    restore(backup, fov, HALF.__contains__)
+    assert notes_in(lab) == kept(lab) == []
+
+
+def save_again(fov: Path, *names: str) -> None:
+    """Save files in other bytes with the same values."""
+    for path in (fov / name for name in names):
+        if path.suffix == ".csv":
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        else:
+            array = np.load(path)
+            with path.open("wb") as file:
+                np.lib.format.write_array(file, array, version=(2, 0))
+
+
+@pytest.mark.parametrize("is_half", [True, False])
+def test_a_backup_in_the_bytes_before_files_were_saved_again_is_known(lab, is_half):
+    fov, backup, eid = fov_of(lab), lab.root.with_name("backup"), lab.eids["it"]
+    assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    shutil.copytree(fov, backup)
+    save_again(fov, *HALF)
+    (note,) = update([eid]).notes
+    assert "saved again with the same values" in note
+    another_extraction(fov, 5)
+    assert notes_in(lab) == []
+    another_extraction(fov, 6)
+    restore(backup, fov, HALF.__contains__ if is_half else lambda _: True)
+    noted = notes_in(lab)
+    if not is_half:
+        assert noted == kept(lab) == []
+        return
+    for texts in (noted, kept(lab)):
+        assert_beside(texts, UUIDS, TYPES)
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_half_an_extraction_beside_files_that_were_saved_again_is_noted(lab, is_whole):
+    """Each of those has the values of before in other bytes, as after a conversion of the folder."""
+    fov, eid = fov_of(lab), lab.eids["it"]
+    others = (ACTIVITY, UUIDS, POSITIONS, PLACES, REGIONS, SHIFT, TIMES)
+    assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    if is_whole:
+        another_extraction(fov, 5)
+    else:
+        reorder(fov, *HALF, seed=5)
+    save_again(fov, *others)
+    done = update([eid])
+    assert done.failures == []
+    (same,) = [text for text in done.notes if "saved again with the same values: " in text]
+    assert [name for name in (*others, *HALF) if f"/{name}: " in same] == [*((SHIFT, TIMES) if is_whole else others)]
+    noted = [text for text in done.notes if "have changed" in text]
+    if is_whole:
+        assert noted == kept(lab) == []
+        return
+    for texts in (noted, kept(lab)):
+        for name in others[:5]:
+            assert_beside(texts, TYPES, name)
+    assert not {row["dataset"] for change in done.changes for row in change.as_rows()} & {f"alf/FOV_00/{UUIDS}"}
+
+
+# ---------------------------------------------------------------- names and days
+
+
+@pytest.mark.parametrize("is_half", [True, False])
+@pytest.mark.parametrize("place", ["STEP01/2024-01-01", "STEP1/2024-03-05"])
+def test_a_session_of_which_the_name_or_the_date_was_corrected_is_compared_with_what_it_was(lab, place, is_half):
+    """It was deleted, and is registered again at its right place; half of an extraction came meanwhile."""
+    former = lab.eids["it"]
+    assert fill(SESSION_TABLES, {"eid": former}).errors == []
+    delete_sessions({"eid": former}, confirm=lambda _: True)
+    subject, date = place.split("/")
+    folder = lab.root / LAB / "Subjects" / place / "001"
+    folder.parent.mkdir(parents=True)
+    lab.folders["it"].rename(folder)
+    lab.folders["it"] = folder
+    lab.eids |= {"former": former, "it": session_eid(LAB, subject, date, 1)}
+    if is_half:
+        reorder(fov_of(lab), *HALF, seed=5)
+    write_one_tables(lab.root)
+    ingest([lab.eids["it"]], cache_dir=lab.root)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        assert fill(SESSION_TABLES, {"eid": lab.eids["it"]}).errors == []
+    texts = [str(one.message) for one in told if "have changed" in str(one.message)]
+    assert bool(texts) is bool(kept(lab)) is is_half
+    if is_half:
+        assert_beside(kept(lab), TYPES, UUIDS)
+
+
+def test_days_that_were_exchanged_are_noted_if_one_of_them_is_registered_later(lab):
+    """Its files are those that rows of the other day were read from."""
+    assert fill(SESSION_TABLES, {"eid": lab.eids["it"]}).errors == []
+    lab.add("later", "STEP1")
+    one, other = (lab.alf(name) for name in ("it", "later"))
+    one.rename(one.with_name("aside"))
+    other.rename(one)
+    one.with_name("aside").rename(other)
+    write_one_tables(lab.root)
+    assert update([lab.eids["it"]]).failures == []
+    ingest([lab.eids["later"]], cache_dir=lab.root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        assert fill(SESSION_TABLES, {"eid": lab.eids["later"]}).errors == []
+    found = notes_of(list(lab.eids.values()))
+    assert found == notes_of()
+    (*_, last) = (one for one in found if one.kind == "exchanged")
+    assert last.eid == lab.eids["later"] and f"of session {lab.eids['it']} was" in last.text
+    assert "1 session with files of another FOV or session" in note_counts()

@@ -579,6 +579,47 @@ def test_a_file_that_no_error_named_is_noted_if_it_was_replaced_meanwhile(lab):
     assert f"(alf/FOV_00/{UUIDS})" in changed and TYPES in others
 
 
+@without_server
+def test_files_of_an_extraction_that_were_put_right_one_after_the_other_are_noted(lab):
+    """Each was refused; that of another extraction came in its place."""
+    eid, fov = lab.eids["it"], fov_of(lab)
+    new = {name: np.load(fov / name) for name in (TYPES, CLASSIFIER)}
+    np.save(fov / TYPES, new[TYPES] + 0.5)
+    np.save(fov / CLASSIFIER, new[CLASSIFIER] * 100)
+    register_again(lab)
+    order = np.random.default_rng(3).permutation(len(new[TYPES]))
+    for _ in range(2):
+        ((_, _, message),) = fill(SESSION_TABLES, {"eid": eid}).errors
+        (named,) = [one for one in new if f"FOV_00/{one}" in message]
+        np.save(fov / named, new.pop(named)[order])
+        retry(eid=eid)
+    assert read(lab)
+    (note,) = kept(lab)
+    changed, others = note.split("and others have not")
+    assert "files of ROIs have changed since the session was registered" in changed
+    assert (TYPES in changed or CLASSIFIER in changed) and UUIDS in others
+
+
+@without_server
+@pytest.mark.parametrize("fovs", [[0], [0, 1]])
+def test_times_of_several_fovs_that_were_put_right_are_noted(lab, fovs):
+    """They were in ms; then all of the session was aligned again, and the frame times alone came."""
+    eid, times = lab.eids["it"], {fov: np.load(fov_of(lab, fov) / TIMES) for fov in fovs}
+    for fov in fovs:
+        np.save(fov_of(lab, fov) / TIMES, times[fov] * 1e3)
+    register_again(lab)
+    assert {key["fov"] for _, key, _ in fill(SESSION_TABLES, {"eid": eid}).errors} == set(fovs)
+    for fov in fovs:
+        np.save(fov_of(lab, fov) / TIMES, times[fov] + 0.004)
+    retry(eid=eid)
+    told, notes = read(lab), kept(lab)
+    assert bool(told) is bool(notes) is (len(fovs) > 1)
+    for note in notes:
+        changed, others = note.split("and others have not")
+        assert "files with times have changed since the session was registered" in changed
+        assert all(f"alf/FOV_{fov:02d}/{TIMES}" in changed for fov in fovs) and WHEEL_TIMES in others
+
+
 # ---------------------------------------------------------------- rows that an update could not see
 
 
