@@ -268,12 +268,15 @@ def _found(
     stored = reading.Read(file_hashes(eid), trials_key(trials_of(eid)), until=now())
     deleted, earlier, present = readings_before(eid, stored)
     unread, beside = _unread_signals(eid, here, stored.hashes, read_now, deleted)
+    standing = standing_mixtures(eid, stored.hashes, unread)
+    for path in _of_neither_side(unread, standing):
+        del unread[path], beside[path]
     former, given = replace(stored, hashes={**unread, **stored.hashes}), beside | read_now
     as_known = reading.renamed(given, present)
     new = reading.Read(reading.with_given(former.hashes, as_known), new_trials or former.trials)
     fovs = {(FOVFolder & one.row.key).fetch1("collection"): one for one in read if one.row.table == FOV.__name__}
     mixtures = reading.since(
-        former, new, standing_mixtures(eid, stored.hashes, unread), earlier,
+        former, new, standing, earlier,
         lambda folder: folder in fovs and not _is_activity_of_same_rois(fovs[folder]),
     )  # fmt: skip
     # without what is not read: of that, nothing is known of the times before the last
@@ -319,6 +322,17 @@ def _unread_signals(
             before |= found
             now |= {path: one.sha256 for path, one in files.items() if path in found or path in hashes}
     return before, now
+
+
+def _of_neither_side(unread: Mapping[str, str], standing: Sequence[reading.Standing]) -> list[str]:
+    """Return unread files of FOVs with files of two writings of which these are not known to be.
+
+    They may be of either: that the rest of the newer writing has come must not be noted again because of them.
+    """
+    of_rois = [one.mixture for one in standing if one.mixture.what == reading.OF_ROIS]
+    named = {path for one in of_rois for side in (one.newer, one.older) for path in side}
+    mixed = {path.rpartition("/")[0] for path in named}
+    return [path for path in unread if path not in named and path.rpartition("/")[0] in mixed]
 
 
 def _given(read: list[_Read]) -> dict[str, str]:

@@ -1348,10 +1348,10 @@ def mixed(session: OneSession) -> list[str]:
 
 
 def reverse_rois(session: OneSession, *names: str, folder: str = "") -> None:
-    """Write arrays of a FOV with the ROIs in the opposite order, in place or as a revision."""
-    for name in names:
+    """Write arrays of a FOV with the ROIs in the opposite order, in place or as a revision; neuropil with fluorescence."""
+    for name in (*names, *[NEUROPIL] * (FLUORESCENCE in names)):
         array = np.load(session.file(name))
-        turned = array[:, ::-1] if name in (ACTIVITY, FLUORESCENCE) else array[::-1]
+        turned = array[:, ::-1] if name in (ACTIVITY, FLUORESCENCE, NEUROPIL) else array[::-1]
         path = session.file(f"{folder}/{name}" if folder else name)
         path.parent.mkdir(exist_ok=True)
         np.save(path, np.asfortranarray(turned) if turned.ndim == 2 else turned.copy())
@@ -1376,12 +1376,14 @@ def test_a_part_of_the_files_of_rois_that_changes_alone_is_noted_and_the_note_is
         reverse_rois(stored, *names)
     done = update([stored.eid])
     (note,) = done.notes
-    new = ", ".join(sorted(f"alf/FOV_00/{name}" for name in names if name != FLUORESCENCE))
+    names += (NEUROPIL,) * (FLUORESCENCE in names)
+    new = ", ".join(sorted(f"alf/FOV_00/{name}" for name in names))
     assert done.failures == [] and f"session {stored.eid}: {what} have changed ({new}), and others have not (" in note
     assert all(f"alf/FOV_00/{name}" in note.split("others")[1] for name in same)
     assert note.endswith(f"files are still to come: then run meso update {stored.eid} once more")
     (kept,) = mixed(stored)
-    assert kept.startswith(f"mixed: Session, session {stored.eid}: {what} have changed ({new}), and others have not (")
+    read = ", ".join(one for one in new.split(", ") if FLUORESCENCE not in one and NEUROPIL not in one)
+    assert kept.startswith(f"mixed: Session, session {stored.eid}: {what} have changed ({read}), and others have not (")
 
 
 def test_fluorescence_that_changes_alone_is_noted_and_the_note_is_kept(stored):
@@ -1636,7 +1638,7 @@ def all_anew(session: OneSession) -> None:
     """Write all files of the ROIs of a FOV with these in another order."""
     for name in ROI_FILES:
         array = np.load(session.file(name))
-        turned = np.roll(array, 7, axis=1 if name in (ACTIVITY, FLUORESCENCE) else 0)
+        turned = np.roll(array, 7, axis=1 if name in (ACTIVITY, FLUORESCENCE, NEUROPIL) else 0)
         np.save(session.file(name), np.asfortranarray(turned) if turned.ndim == 2 else turned)
     new_uuids(session.file(UUIDS), 5)
     write_one_tables(session.root)
@@ -1920,7 +1922,7 @@ def test_other_files_that_change_in_part_while_the_rows_are_deleted_are_noted(se
 
 
 #: Arrays that an extraction writes anew.
-ROI_FILES = (TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS, ACTIVITY, FLUORESCENCE)
+ROI_FILES = (TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS, ACTIVITY, FLUORESCENCE, NEUROPIL)
 CORRECTED: dict[str, Callable[[OneSession], None]] = {
     "nothing": lambda session: None,
     "activity deconvolved again": lambda session: replace(session.file(ACTIVITY), lambda traces: 2 * traces),
