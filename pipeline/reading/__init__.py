@@ -29,7 +29,7 @@ from pipeline.reading.client import (
 from pipeline.reading.datasets import SessionReader, Source, without_revision
 from pipeline.reading.fov import Fluorescence, FOVData, fluorescence_datasets, read_fluorescence, read_fov
 from pipeline.reading.mixtures import (
-    OF_ROIS,
+    ROI_MIXTURE,
     Mixture,
     Read,
     Standing,
@@ -59,8 +59,8 @@ from pipeline.reading.names import Place
 from pipeline.reading.registration import files_at_registration, files_here, files_now, is_registered
 
 __all__ = [
-    "OF_ROIS",
     "OWN",
+    "ROI_MIXTURE",
     "Change",
     "FOVData",
     "Fluorescence",

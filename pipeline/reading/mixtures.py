@@ -35,7 +35,7 @@ from pipeline.reading.fov import (
 )
 
 #: What is mixed where the FOV was extracted again.
-OF_ROIS = "files of ROIs"
+ROI_MIXTURE = "files of ROIs"
 #: What an extraction writes; places and regions follow from it, and are compared with it by content.
 OF_EXTRACTION = (*SIGNALS.values(), NEUROPIL, TYPES, CLASSIFIER, POSITIONS, UUIDS)
 #: Regions and places in the brain, which one histology, or one estimate, gives together.
@@ -167,7 +167,7 @@ def mixtures_since(former: Read, now: Read, is_of_other_rois: Callable[[str], bo
         if not (former.trials != now.trials if table in trials[0] else not all(map(_is_clock, trials[0]))):
             trials = [], []
         found += [
-            (OF_ROIS, "the FOV was extracted again", rois),
+            (ROI_MIXTURE, "the FOV was extracted again", rois),
             ("regions and places in the brain", "a histology gives both", ([], []) if any(rois) else places),
             ("files of trials", "behaviour was extracted again", trials),
         ]
@@ -831,7 +831,7 @@ def _mixed_rois(inside: Mapping[str, str]) -> Mixture | None:
         names = set(map(_name, newer))
         return _is_extraction(names, names)
 
-    return _mixed(rois, is_extraction, OF_ROIS, "the FOV was extracted again")
+    return _mixed(rois, is_extraction, ROI_MIXTURE, "the FOV was extracted again")
 
 
 def _mixed_places(inside: Mapping[str, str]) -> Mixture | None:

@@ -329,7 +329,7 @@ def _of_neither_side(unread: Mapping[str, str], standing: Sequence[reading.Stand
 
     They may be of either: that the rest of the newer writing has come must not be noted again because of them.
     """
-    of_rois = [one.mixture for one in standing if one.mixture.what == reading.OF_ROIS]
+    of_rois = [one.mixture for one in standing if one.mixture.what == reading.ROI_MIXTURE]
     named = {path for one in of_rois for side in (one.newer, one.older) for path in side}
     mixed = {path.rpartition("/")[0] for path in named}
     return [path for path in unread if path not in named and path.rpartition("/")[0] in mixed]

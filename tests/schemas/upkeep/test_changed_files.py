@@ -1348,7 +1348,7 @@ def mixed(session: OneSession) -> list[str]:
 
 
 def reverse_rois(session: OneSession, *names: str, folder: str = "") -> None:
-    """Write arrays of a FOV with the ROIs in the opposite order, in place or as a revision; neuropil with fluorescence."""
+    """Write arrays of a FOV with the ROIs in the opposite order, in place or as a revision; neuropil with F."""
     for name in (*names, *[NEUROPIL] * (FLUORESCENCE in names)):
         array = np.load(session.file(name))
         turned = array[:, ::-1] if name in (ACTIVITY, FLUORESCENCE, NEUROPIL) else array[::-1]
