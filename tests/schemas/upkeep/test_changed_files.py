@@ -1439,7 +1439,10 @@ def positions_and_places_anew(session: OneSession) -> None:
 
 
 def traces_anew(session: OneSession) -> None:
+    around = session.file(NEUROPIL).read_bytes()  # which stays
     reverse_rois(session, ACTIVITY, FLUORESCENCE)
+    session.file(NEUROPIL).write_bytes(around)
+    write_one_tables(session.root)
 
 
 ELSE: dict[str, tuple[Callable[[OneSession], None], str]] = {
