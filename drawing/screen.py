@@ -16,7 +16,7 @@ from pipeline.errors import SettingsError
 from pipeline.text import METRICS, counted, p_text, printable
 from schemas.decoding.cohorts import MiceRun, Power
 from schemas.decoding.results import Failure, NDCRun, TargetRun
-from schemas.decoding.rows import p_of
+from schemas.decoding.rows import p_of, p_of_both
 from schemas.decoding.survivorship import differences
 
 #: Headings of a table of curves, by column of ``shown_result``.
@@ -162,8 +162,8 @@ def code_text(code: dict[str, Any], half: dict[str, Any], doubts: Sequence[str] 
         return ""
     if code["day_slope"] * half["day_slope"] <= 0:
         return "; not in one direction: no change of both"
-    kinds = {"these days": "fixed_p", "beyond the scatter of days": "day_p"}
-    found = [f"{kind} {p_text(max(code[p], half[p]))}" for kind, p in kinds.items() if None not in (code[p], half[p])]
+    names = {"fixed_p": "these days", "day_p": "beyond the scatter of days"}
+    found = [f"{names[column]} {p_text(p)}" for column, p in p_of_both(code, half).items()]
     but = f"; no finding of the code: {', '.join(doubts)}" if doubts else ""
     return f"; both: {', '.join(found)}{but}" if found else ""
 

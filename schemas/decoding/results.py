@@ -23,7 +23,7 @@ from pipeline.settings.curves import CHANGING
 from schemas.behavior import ChoiceModel
 from schemas.decoding.changing_noise import DRIFT, KINDS, NOISE, Change, Kind, note_on, noted_change
 from schemas.decoding.naming import asked_notes, dates_of, names_of
-from schemas.decoding.rows import p_of
+from schemas.decoding.rows import p_of, p_of_both
 from schemas.decoding.same_signal import different_signals, note_of
 from schemas.decoding.tables import (
     NDCComparison,
@@ -670,13 +670,11 @@ def _called_chance(row: dict[str, Any]) -> bool:
     return row["verdict"] == "at chance" and p is not None and p > ALPHA and bool(significant(p))
 
 
-def _both_change(trends: Mapping[str, Mapping[str, Any]]) -> bool:
+def _both_change(trends: Mapping[str, dict[str, Any]]) -> bool:
     """Return whether k* and k_half change in one direction, on these days or beyond the scatter of days."""
-    pair = [trends[quantity] for quantity in ("code_k", "half_k") if quantity in trends]
-    slopes = [one["day_slope"] for one in pair]
-    if len(pair) < 2 or None in slopes or slopes[0] * slopes[1] <= 0:
-        return False
-    return any(all(one[p] is not None and one[p] <= ALPHA for one in pair) for p in ("fixed_p", "day_p"))
+    return {"code_k", "half_k"} <= trends.keys() and any(
+        significant(p) for p in p_of_both(trends["code_k"], trends["half_k"]).values()
+    )
 
 
 def _easy_null(settings: NDCSettings) -> list[str]:
