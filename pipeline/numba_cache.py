@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +52,18 @@ def choose_folder() -> None:
     others = Path(__file__).parent / "__pycache__", Path(os.path.expanduser("~/.cache"))
     if not config.CACHE_DIR and not any(map(can_be_written, others)):
         config.CACHE_DIR = str(own_temporary_folder("numba"))
+
+
+@cache
+def compiled(module: str, name: str) -> Callable[..., Any] | None:
+    """Return a compiled function of a module that imports numba.
+
+    None where numba cannot write its cache, or has no compiler for the processor: its twin in numpy is then used.
+    """
+    try:
+        choose_folder()
+        compiled_functions = import_module(module)
+    except (ImportError, RuntimeError, OSError):
+        return None
+    function: Callable[..., Any] = getattr(compiled_functions, name)
+    return function

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import sys
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from pipeline import numba_cache
 from pipeline.errors import ArgumentError
 
 #: ROIs computed at a time, to bound the memory (128 ROIs x 1,000 trials x a few arrays of 8 bytes).
 CHUNK = 128
+Side: TypeAlias = Literal["left", "right"]
 
 
 def window_means(
@@ -59,19 +63,8 @@ def _means(
     short_window: str,
 ) -> np.ndarray:  # fmt: skip
     """Return the means of some ROIs, (n, N), as is every array of places or numbers of frames."""
-    # the offset is taken from the window, not added to the frames: one clock for all ROIs, instead of an (N, T) matrix
-    low = _n_before(frame_times, starts, offsets, "left")
-    count, means = _n_before(frame_times, ends, offsets, "right") - low, np.zeros(low.shape)
-    # places in the traces one after the other: numpy takes these four times as fast as from rows and columns
-    values, places = traces.reshape(-1), low + len(frame_times) * np.arange(len(traces))
-    fewest = count.min(initial=len(frame_times))
+    low, count, means = _sums(traces, frame_times, offsets, starts, ends)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for frame in range(count.max(initial=0)):
-            if frame < fewest:
-                means += values.take(places + frame)
-                continue
-            # clipped, because the place is taken where the mask is False, too
-            means += np.where(frame < count, values.take(np.minimum(places + frame, values.size - 1)), 0.0)
         means /= count
     # an infinite activity is as unusable as NaN; 0 / 0 of empty windows is replaced below
     means[~np.isfinite(means)] = np.nan
@@ -83,15 +76,53 @@ def _means(
     return means
 
 
-def _n_before(
-    frame_times: np.ndarray, times: np.ndarray, offsets: np.ndarray, side: Literal["left", "right"]
-) -> np.ndarray:
+def _sums(
+    traces: np.ndarray, frame_times: np.ndarray, offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the first frame, the number of frames and the sum of each window of each ROI, (n, N) each."""
+    # the offset is taken from the window, not added to the frames: one clock for all ROIs, instead of an (N, T) matrix
+    sums, window_sums = np.zeros((len(starts), len(traces))), _compiled_for(traces)
+    if window_sums is not None:
+        low, count = np.empty(sums.shape, np.int64), np.empty(sums.shape, np.int64)
+        lows = _n_before_last(frame_times, starts, offsets, "left")
+        highs = _n_before_last(frame_times, ends, offsets, "right")
+        window_sums(traces, frame_times, offsets, starts, ends, lows, highs, low, count, sums)
+        return low, count, sums
+    low = _n_before(frame_times, starts, offsets, "left")
+    count = _n_before(frame_times, ends, offsets, "right") - low
+    # places in the traces one after the other: numpy takes these four times as fast as from rows and columns
+    values, places = traces.reshape(-1), low + len(frame_times) * np.arange(len(traces))
+    fewest = count.min(initial=len(frame_times))
+    for frame in range(count.max(initial=0)):
+        if frame < fewest:
+            sums += values.take(places + frame)
+            continue
+        # clipped, because the place is taken where the mask is False, too
+        with np.errstate(invalid="ignore"):
+            sums += np.where(frame < count, values.take(np.minimum(places + frame, values.size - 1)), 0.0)
+    return low, count, sums
+
+
+def _compiled_for(traces: np.ndarray) -> Callable[..., None] | None:
+    """Return ``window_sums`` for the traces of files, if this process has numba anyway: the sums are the same."""
+    is_usual = traces.dtype == np.float32 and traces.dtype.isnative and traces.flags.c_contiguous
+    if not is_usual or "numba" not in sys.modules:
+        return None
+    return numba_cache.compiled("pipeline.signals.window_kernel", "window_sums")
+
+
+def _n_before_last(frame_times: np.ndarray, times: np.ndarray, offsets: np.ndarray, side: Side) -> np.ndarray:
+    """Return for each time the number of frames before it, (n,), on the clock of the ROI that has most."""
+    found: np.ndarray = np.searchsorted(frame_times, (times[:, None] - offsets).max(axis=1, initial=-np.inf), side)
+    return found
+
+
+def _n_before(frame_times: np.ndarray, times: np.ndarray, offsets: np.ndarray, side: Side) -> np.ndarray:
     """Return ``np.searchsorted(frame_times, times[:, None] - offsets, side)``, (n, N), several times as fast.
 
     Offsets are shorter than a frame, so that the ROIs differ by one frame, or a few: one search for all of them.
     """
-    own = times[:, None] - offsets
-    of_first = np.searchsorted(frame_times, own.max(axis=1, initial=-np.inf), side)
+    own, of_first = times[:, None] - offsets, _n_before_last(frame_times, times, offsets, side)
     n_back = np.zeros(own.shape, dtype=np.int32)
     is_later = np.greater_equal if side == "left" else np.greater
     for back in range(1, len(frame_times) + 1):

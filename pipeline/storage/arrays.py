@@ -31,6 +31,7 @@ import numpy as np
 from numcodecs import blosc
 from xxhash import xxh3_64_intdigest
 
+from pipeline import numba_cache
 from pipeline.errors import ArgumentError, DamagedError, DataError
 
 Bytes = bytes | bytearray | memoryview
@@ -291,15 +292,7 @@ def get_ready(size: int) -> None:
     _compiled["size"] = size + _compiled.get("size", 0)
     if "expand_rows" in _compiled or (_compiled["size"] < LARGE_READ and "numba" not in sys.modules):
         return
-    try:
-        from pipeline.numba_cache import choose_folder
-
-        choose_folder()
-        from pipeline.storage.expand import expand_rows
-
-        _compiled["expand_rows"] = expand_rows
-    except (ImportError, RuntimeError, OSError):  # numba cannot write its cache, or has no compiler for the CPU
-        _compiled["expand_rows"] = None
+    _compiled["expand_rows"] = numba_cache.compiled("pipeline.storage.expand", "expand_rows")
 
 
 def _is_storable(dtype: np.dtype) -> bool:

@@ -1,8 +1,8 @@
 """Spreading the nonzero words of a sparse array over its mask, compiled: 4 to 20 times as fast as numpy.
 
-Numpy first lists the positions of the words, which takes longer than everything else about a trace. Here a row is filled
-with 0, and one loop goes from bit to bit of the mask. It branches once per 64 words and word that is set, where LLVM's
-``expandload`` branches for each word on a processor without AVX-512.
+Numpy first lists the positions of the words, which takes longer than everything else about a trace. Here a row is
+filled with 0, and one loop goes from bit to bit of the mask. It branches for each word that is set, where LLVM's
+``expandload`` branches for every word on a processor without AVX-512.
 
 This module imports numba, a quarter of a second: ``arrays`` imports it for large reads only, see ``arrays.get_ready``.
 """

@@ -55,7 +55,7 @@ from schemas.decoding.rows import (
 )
 from schemas.decoding.shuffles import Shuffles, labels_of, null_of, null_vectors, real_labels, shuffles, strata_of
 from schemas.decoding.transfer_rows import matrix_rows, score_row
-from schemas.imaging.reading import clocks, flags, recorded, roi_traces
+from schemas.imaging.reading import clocks, flags, recorded, roi_traces, trace_places
 from schemas.imaging.signals import Signal, SignalParams, SignalTask, signals_used, waiting_signals
 from schemas.imaging.tables import FOV, ROI
 from schemas.labels import LabelSet  # noqa: F401  # a definition names it
@@ -361,10 +361,11 @@ def _features(
     stored = recorded(eid, cells["fov"], settings.own_signal)
     fovs, short_window = _fov_cells(eid, cells, settings, flagged, stored), settings.short_window
     step, levels = decoding.noise_cell_step(len(cells["fov"])), {}
+    places = trace_places(eid, cells["fov"], cells["roi"], stored)
 
     def read(of: decoding.FOVCells) -> np.ndarray:
         numbers, rois = cells["fov"][of.columns], cells["roi"][of.columns]
-        traces = roi_traces(eid, numbers, rois, stored={numbers[0]: stored[numbers[0]]})
+        traces = roi_traces(eid, numbers, rois, stored={numbers[0]: stored[numbers[0]]}, places=places)
         levels[numbers[0]] = decoding.fov_noise_levels(of, traces, trials, step)  # while they are in memory
         return traces
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
+from typing import TypeAlias
 
 import datajoint as dj
 import numpy as np
@@ -23,6 +25,8 @@ from schemas.storage import bulk, stores
 FLAGS = ("bad_frames", "frame_qc", "frame_qc_names")
 #: Bytes of traces that are decoded together, packed and then decoded: as many as the cache of a processor holds.
 PACKED_BYTES, DECODED_BYTES = 400_000, 3_000_000
+#: By FOV its number and that of each ROI, with the place of its trace.
+TracePlaces: TypeAlias = dict[int, list[tuple[tuple[int, int], Place]]]
 
 
 def fov_traces(
@@ -39,6 +43,7 @@ def roi_traces(
     frames: slice = slice(None),
     out: np.ndarray | None = None,
     stored: Mapping[int, dict] | None = None,
+    places: TracePlaces | None = None,
 ) -> np.ndarray:
     """Return the traces of some ROIs of a session, bit for bit as in the ALF files.
 
@@ -53,6 +58,8 @@ def roi_traces(
         Array to fill.
     stored : dict of int to dict, optional
         What ``recorded`` returned for these FOVs, to spare a query.
+    places : dict of int to list, optional
+        What ``trace_places`` returned for these ROIs, likewise.
 
     Returns
     -------
@@ -118,7 +125,9 @@ def roi_traces(
             size = 0
 
     # no threads: two decode no faster than one, with twice the processor time
-    _stream_wanted(eid, fovs, rois, stored, take)
+    if places is None:
+        places = trace_places(eid, fovs, rois, stored)
+    _stream_wanted(eid, fovs, rois, stored, places, take)
     decode(waiting)
     if not found.all():
         _raise_missing(eid, fovs, rois, found)
@@ -182,28 +191,47 @@ def _take_from_stores(
             _report(error, eid, fov, roi, failed)
 
 
-def _stream_wanted(
-    eid: str, fovs: np.ndarray, rois: np.ndarray, stored: Mapping[int, dict], take: Callable[[int, int, Bytes], None]
-) -> None:
-    """Call ``take`` with the packed traces of some ROIs, and perhaps of others of their FOVs."""
+def trace_places(eid: str, fovs: np.ndarray, rois: np.ndarray, stored: Mapping[int, dict]) -> TracePlaces:
+    """Return by FOV where in which object the traces of some ROIs are, by one query for all of them.
+
+    Parameters
+    ----------
+    eid : str
+    fovs, rois : (n,) int
+        FOV and number of each ROI.
+    stored : dict of int to dict
+        What ``recorded`` returned for these FOVs.
+
+    Returns
+    -------
+    dict of int to list
+        FOV and number of each ROI, with its place. A FOV is missing whose traces are in rows, or of which a place is
+        damaged: reading it place by place says which.
+    """
     in_objects = {fov for fov, row in stored.items() if row["trace_store"]}
-    for fov in (fov for fov, row in stored.items() if "signal_params" in row):
-        own = Signal.Trace & {"eid": eid, "fov": fov, "signal_params": stored[fov]["signal_params"]}
-        stream_traces(eid, _of_rois(eid, fovs, rois, stored, [fov], own.proj(trace="signal_trace")), take)
-    places: list[tuple[tuple[int, int], Place]] = []
-    if in_objects:
-        # a row for each FOV with the places of all its traces
-        for fov, numbers, data in bulk.joined(_of_rois(eid, fovs, rois, stored, in_objects), "fov", "roi", "trace"):
-            if found := places_of(data, len(numbers)):
-                places += [((fov, roi), place) for roi, place in zip(numbers.tolist(), found, strict=True)]
-            else:
-                in_objects.remove(fov)  # read below, place by place, which says what is wrong with one
-    if in_rows := {fov for fov, row in stored.items() if "signal_params" not in row} - in_objects:
+    if not in_objects:
+        return {}
+    wanted, found = set(zip(fovs.tolist(), rois.tolist(), strict=True)), {}
+    # a row for each FOV with the places of all its traces
+    for fov, numbers, data in bulk.joined(_of_rois(eid, fovs, rois, stored, in_objects), "fov", "roi", "trace"):
+        if of_fov := places_of(data, len(numbers)):
+            keyed = [((fov, roi), place) for roi, place in zip(numbers.tolist(), of_fov, strict=True)]
+            found[fov] = [one for one in keyed if one[0] in wanted]  # it may be a whole FOV: another may be damaged
+    return found
+
+
+def _stream_wanted(
+    eid: str, fovs: np.ndarray, rois: np.ndarray, stored: Mapping[int, dict], places: TracePlaces,
+    take: Callable[[int, int, Bytes], None],
+) -> None:  # fmt: skip
+    """Call ``take`` with the packed traces of some ROIs, and perhaps of others of their FOVs."""
+    own = [fov for fov, row in stored.items() if "signal_params" in row]
+    for fov in own:
+        rows = Signal.Trace & {"eid": eid, "fov": fov, "signal_params": stored[fov]["signal_params"]}
+        stream_traces(eid, _of_rois(eid, fovs, rois, stored, [fov], rows.proj(trace="signal_trace")), take)
+    if in_rows := stored.keys() - places.keys() - set(own):
         stream_traces(eid, _of_rois(eid, fovs, rois, stored, in_rows), take)
-    if len(places) > len(rois):  # whole FOVs: an ROI that is not wanted may be damaged
-        wanted = set(zip(fovs.tolist(), rois.tolist(), strict=True))
-        places = [one for one in places if one[0] in wanted]
-    _take_from_stores(eid, places, take)
+    _take_from_stores(eid, chain.from_iterable(places[fov] for fov in stored if fov in places), take)
 
 
 @contextmanager

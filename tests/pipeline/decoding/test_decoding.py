@@ -28,6 +28,7 @@ from pipeline.decoding import (
 from pipeline.decoding.features import FOVCells, noise_level, trial_features
 from pipeline.decoding.newton import decision_values
 from pipeline.errors import DataError
+from pipeline.signals import windows as windows_module
 from pipeline.signals.noise import noise_levels
 
 RULES = ("nearest", "drop", "next", "interpolate")
@@ -379,22 +380,43 @@ steps = st.lists(st.integers(1, 30) | st.just(640), min_size=1, max_size=40)
 windows = st.lists(st.tuples(st.integers(-40, 700), st.integers(0, 100)), min_size=1, max_size=8)
 
 
+@pytest.mark.parametrize("is_compiled", [True, False])
 @settings(max_examples=120, deadline=None)
 @given(steps=steps, windows=windows, n_rois=st.integers(1, 5), rule=st.sampled_from(RULES), seed=st.integers(0, 99))
-def test_window_means_are_those_of_a_loop(steps, windows, n_rois, rule, seed):
+def test_window_means_are_those_of_a_loop(is_compiled, steps, windows, n_rois, rule, seed):
     rng = np.random.default_rng(seed)
     times = np.cumsum([0, *steps]) / 64
     offsets = rng.integers(0, 10, n_rois) / 64
     traces = rng.normal(100, 20, (n_rois, len(times))).astype(np.float32)
     traces[rng.random(traces.shape) < 0.02] = np.nan
     starts, lengths = np.array(windows).T / 64
-    found = window_means(traces, times, offsets, starts, starts + lengths, rule)
+    import numba  # noqa: F401, without it numpy is used
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_compiled:
+            patch.setattr(windows_module, "_compiled_for", lambda traces: None)
+        found = window_means(traces, times, offsets, starts, starts + lengths, rule)
     expected = means_by_loop(traces.astype(float), times, offsets, starts, starts + lengths, rule)
     if rule == "interpolate":  # beyond the ends there are no two frames to interpolate between
         centre = (starts + lengths / 2)[:, None] - offsets
         found[(centre < times[0]) | (centre > times[-1])] = np.nan
         expected = np.where((centre < times[0]) | (centre > times[-1]), np.nan, expected)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_compiled_sums_of_windows_are_those_of_numpy_to_the_bit(monkeypatch):
+    import numba  # noqa: F401, without it numpy is used
+
+    rng = np.random.default_rng(4)
+    times, offsets = np.cumsum(rng.uniform(0.05, 0.3, 3000)), rng.uniform(0, 0.3, 300)
+    traces = rng.lognormal(sigma=3, size=(300, 3000)).astype(np.float32)
+    traces.ravel()[rng.integers(0, traces.size, 900)] = [np.nan, np.inf, -np.inf] * 300
+    starts = rng.uniform(-1, times[-1] + 1, 400)
+    ends = starts + rng.uniform(-0.5, 3, 400)  # some end before they start
+    assert windows_module._compiled_for(traces) and not windows_module._compiled_for(traces[:, ::2])
+    compiled = window_means(traces, times, offsets, starts, ends)
+    monkeypatch.setattr(windows_module, "_compiled_for", lambda traces: None)
+    assert window_means(traces, times, offsets, starts, ends).tobytes() == compiled.tobytes()
 
 
 def test_many_rois_each_keep_their_own_offset():

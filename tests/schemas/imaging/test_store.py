@@ -19,6 +19,7 @@ from support import quick_start, version_3
 from support.broken_sessions import copy_session
 from support.databases import leave, own_prefix, own_server
 from support.object_stores import KINDS, stores_of
+from support.statements import statements
 
 import schemas
 from pipeline.demo.repository import LAB, session_eid, write_demo_repository, write_one_tables
@@ -283,6 +284,22 @@ def test_activity_of_tracked_cells(store):
     assert 0 < len(keys) == len(found.keys)
     for key, row in zip(keys, found.traces, strict=True):
         assert bits(row) == bits(store.matrix(0, key["fov"])[key["roi"]])
+
+
+def test_places_of_several_fovs_are_read_by_one_query_and_serve_each_of_them(store, place):
+    eid = store.eids[1]
+    keys = (schemas.ROI & {"eid": eid}).keys(order_by="fov, roi")[::3]
+    fovs, rois = (np.array([key[name] for key in keys]) for name in ("fov", "roi"))
+    stored = reading.recorded(eid, fovs)
+    assert len(stored) > 1
+    with statements() as sent:
+        places = reading.trace_places(eid, fovs, rois, stored)
+    assert len(sent) == (1 if place else 0) and places.keys() == (stored.keys() if place else set())
+    for fov, row in stored.items():
+        own = rois[fovs == fov]
+        with statements() as sent:
+            found = roi_traces(eid, np.full(len(own), fov), own, stored={fov: row}, places=places)
+        assert bits(found) == bits(store.matrix(1, fov)[own]) and len(sent) == (0 if place else 1)
 
 
 def test_activity_is_of_one_session_and_one_number_of_frames(store):
