@@ -28,6 +28,9 @@ class Rows:
             for table, condition in rows:
                 self._send(f"DELETE FROM {table} WHERE {condition}")
         Attempt.delete_quick()  # of jobs that were killed
+        unfinished = (schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()).keys()
+        if unfinished:  # updates that were killed; not of the query, from which DataJoint cannot cascade on MySQL
+            (schemas.SourceUpdate & unfinished).delete()
 
     def _send(self, statement: str) -> object:
         """Send a statement; the catalogue would take it for a change of our tables, and read all definitions again."""
