@@ -6,6 +6,7 @@ import datetime
 import os
 import re
 import warnings
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +35,11 @@ OWN_IDS = (
 )
 #: What to do about damaged or inconsistent tables.
 REBUILD = "Write the tables of this ONE cache again"
+
+#: Sessions of which the datasets are kept, by client.
+MAX_KEPT = 8
+#: See ``_in_tables``: the table of datasets of each client, and what ONE has found in it.
+_kept: weakref.WeakKeyDictionary[Any, tuple[pd.DataFrame, dict[str, pd.DataFrame]]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -309,11 +315,32 @@ def datasets_of(one: Any, eid: str) -> pd.DataFrame:
     """
     try:
         # within five minutes a remote ONE repeats the answer that it has
-        return ask(one, lambda: one.list_datasets(eid, details=True, keep_eid_index=True))
+        return ask(one, lambda: _listed(one, eid)) if is_remote(one) else _in_tables(one, eid)
     except ConfigError:
         raise
     except Exception as error:  # as in _details
         raise (_missing(one, eid) if status_of(error) == 404 else _odd(eid, error)) from error
+
+
+def _listed(one: Any, eid: str) -> pd.DataFrame:
+    found: pd.DataFrame = one.list_datasets(eid, details=True, keep_eid_index=True)
+    return found
+
+
+def _in_tables(one: Any, eid: str) -> pd.DataFrame:
+    """Return the datasets of a session in the tables of a folder, kept for those that were asked for last.
+
+    ONE compares each path with patterns, 5 ms for a session, for which each table of each FOV asks.
+    """
+    table = one._cache["datasets"]
+    if one not in _kept or _kept[one][0] is not table:
+        _kept[one] = (table, {})
+    found = _kept[one][1]
+    if eid not in found:
+        if len(found) == MAX_KEPT:
+            found.pop(next(iter(found)))
+        found[eid] = _listed(one, eid)
+    return found[eid]
 
 
 def session_folder(one: Any, eid: str) -> Path:

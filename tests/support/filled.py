@@ -13,57 +13,24 @@ from schemas.work.tables import Attempt
 from support.broken_sessions import Repository
 
 
-class Filled:
-    """Copies of a repository's files, and of all rows about its sessions, made when this is called.
+class Rows:
+    """All rows about the sessions of repositories."""
 
-    The rows are copied by the server, past DataJoint, which takes a second for as many.
-
-    Parameters
-    ----------
-    repository : Repository
-        All its sessions are in the database.
-    """
-
-    def __init__(self, repository: Repository) -> None:
-        self.repository, self.connection = repository, schemas.connect()
+    def __init__(self) -> None:
+        self.connection = schemas.connect()
         self.mysql = self.connection.adapter.backend == "mysql"
-        self.files = repository.root.with_name(f"{repository.root.name}_as_filled")
-        shutil.copytree(repository.root, self.files)
-        self.schema = f"{prefix()}as_filled"
-        self._send(f"CREATE SCHEMA {self._quoted(self.schema)}")
         self.columns = self._columns()
-        self.copies = {}
-        for number, (table, condition) in enumerate(self._tables(repository)):
-            copy = f"{self._quoted(self.schema)}.{self._quoted(f'rows_{number}')}"
-            self._send(f"CREATE TABLE {copy} AS SELECT * FROM {table} WHERE {condition}")
-            if self._send(f"SELECT count(*) FROM {copy}").fetchone()[0]:
-                self.copies[table] = copy
 
-    def put_back(self) -> None:
-        """Make rows and files what they were; the rows must have been removed."""
-        shutil.rmtree(self.repository.root, ignore_errors=True)
-        shutil.copytree(self.files, self.repository.root)
-        ignore, end = ("IGNORE ", "") if self.mysql else ("", " ON CONFLICT DO NOTHING")  # settings are never removed
-        with self._without_foreign_keys():
-            for table, copy in self.copies.items():
-                self._send(f"INSERT {ignore}INTO {table} SELECT * FROM {copy}{end}")
-
-    def take_away(self, repository: Repository | None = None) -> None:
-        """Delete all rows about the sessions and their jobs, past DataJoint, which takes four times as long.
-
-        Parameters
-        ----------
-        repository : Repository, optional
-            Another one, by default that of which this has the copies.
-        """
-        rows = list(self._tables(repository or self.repository))
+    def take_away(self, repository: Repository) -> None:
+        """Delete all rows about the sessions and their jobs, past DataJoint, which takes four times as long."""
+        rows = list(self._tables(repository))
         with self._without_foreign_keys():
             for table, condition in rows:
                 self._send(f"DELETE FROM {table} WHERE {condition}")
         Attempt.delete_quick()  # of jobs that were killed
-
-    def forget(self) -> None:
-        self._send(f"DROP SCHEMA {self._quoted(self.schema)}{'' if self.mysql else ' CASCADE'}")
+        unfinished = (schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()).keys()
+        if unfinished:  # updates that were killed; not of the query, from which DataJoint cannot cascade on MySQL
+            (schemas.SourceUpdate & unfinished).delete()
 
     def _send(self, statement: str) -> object:
         """Send a statement; the catalogue would take it for a change of our tables, and read all definitions again."""
@@ -118,3 +85,45 @@ class Filled:
             yield
         finally:
             self._send(f"SET {on}")
+
+
+class Filled(Rows):
+    """Copies of a repository's files, and of all rows about its sessions, made when this is called.
+
+    The rows are copied by the server, past DataJoint, which takes a second for as many.
+
+    Parameters
+    ----------
+    repository : Repository
+        All its sessions are in the database.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        super().__init__()
+        self.repository = repository
+        self.files = repository.root.with_name(f"{repository.root.name}_as_filled")
+        shutil.copytree(repository.root, self.files)
+        self.schema = f"{prefix()}as_filled"
+        self._send(f"CREATE SCHEMA {self._quoted(self.schema)}")
+        self.copies = {}
+        for number, (table, condition) in enumerate(self._tables(repository)):
+            copy = f"{self._quoted(self.schema)}.{self._quoted(f'rows_{number}')}"
+            self._send(f"CREATE TABLE {copy} AS SELECT * FROM {table} WHERE {condition}")
+            if self._send(f"SELECT count(*) FROM {copy}").fetchone()[0]:
+                self.copies[table] = copy
+
+    def put_back(self) -> None:
+        """Make rows and files what they were; the rows must have been removed."""
+        shutil.rmtree(self.repository.root, ignore_errors=True)
+        shutil.copytree(self.files, self.repository.root)
+        ignore, end = ("IGNORE ", "") if self.mysql else ("", " ON CONFLICT DO NOTHING")  # settings are never removed
+        with self._without_foreign_keys():
+            for table, copy in self.copies.items():
+                self._send(f"INSERT {ignore}INTO {table} SELECT * FROM {copy}{end}")
+
+    def take_away(self, repository: Repository | None = None) -> None:
+        """Delete all rows about the sessions of the repository, or of another one."""
+        super().take_away(repository or self.repository)
+
+    def forget(self) -> None:
+        self._send(f"DROP SCHEMA {self._quoted(self.schema)}{'' if self.mysql else ' CASCADE'}")

@@ -24,6 +24,7 @@ from pipeline.demo.repository import session_eid, write_demo_repository, write_o
 from pipeline.errors import ConfigError, DataError
 from pipeline.reading import (
     SessionReader,
+    client,
     find_sessions,
     fov_datasets,
     fov_folders,
@@ -965,6 +966,19 @@ def test_open_one_gives_the_same_client_for_the_same_folder(session, monkeypatch
     one = session.one()
     monkeypatch.chdir(session.root.parent)
     assert open_one("one") is one
+
+
+def test_datasets_of_a_session_are_looked_for_once_in_the_same_tables(session, monkeypatch):
+    one, asked, search = session.one(), [], type(session.one()).list_datasets
+    monkeypatch.setattr(one, "list_datasets", lambda *args, **kw: asked.append(args) or search(one, *args, **kw))
+    first = client.datasets_of(one, session.eid)
+    assert client.datasets_of(one, session.eid) is first and len(asked) == 1
+    pd.testing.assert_frame_equal(first, search(one, session.eid, details=True, keep_eid_index=True))
+    one._cache["datasets"] = one._cache["datasets"].iloc[1:]  # as after tables were loaded again
+    assert len(client.datasets_of(one, session.eid)) == len(first) - 1 and len(asked) == 2
+    for number in range(2 * client.MAX_KEPT):
+        client.datasets_of(one, str(uuid.uuid3(uuid.NAMESPACE_DNS, str(number))))
+    assert len(client._kept[one][1]) == client.MAX_KEPT
 
 
 def test_open_one_refuses_a_missing_folder_and_one_without_tables(tmp_path):

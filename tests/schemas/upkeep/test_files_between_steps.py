@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.broken_sessions import Repository, copy_session, made_session, new_uuids, remove
+from support.broken_sessions import Repository, copy_session, made_session, new_uuids
 from support.corpus import (
     ACTIVITY,
     CLASSIFIER,
@@ -28,6 +28,7 @@ from support.corpus import (
     WHEEL,
     WHEEL_TIMES,
 )
+from support.filled import Rows
 
 from pipeline.demo.repository import LAB, session_eid, write_one_tables
 from pipeline.errors import DataError
@@ -42,7 +43,7 @@ from schemas.upkeep.deletion import delete_sessions
 from schemas.upkeep.mixtures import note_counts, notes_of
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
-from schemas.work.reports import retry
+from schemas.work.reports import errors, retry
 
 pytestmark = pytest.mark.one_backend  # files are compared without the server
 
@@ -57,15 +58,21 @@ def template(tmp_path_factory) -> Path:
     return made_session(tmp_path_factory.mktemp("template"), rois_per_fov=200)
 
 
+@pytest.fixture(scope="module")
+def rows(database) -> Rows:
+    return Rows()
+
+
 @pytest.fixture
-def lab(database, template, tmp_path) -> Iterator[Repository]:
+def lab(rows, template, tmp_path) -> Iterator[Repository]:
     """A repository with one session of a mouse, which is registered."""
     made = Repository(tmp_path / "one", template)
     made.add("it", "STEP1")
     write_one_tables(made.root)
     ingest([made.eids["it"]], cache_dir=made.root)
     yield made
-    remove(made)
+    rows.take_away(made)
+    assert errors() == []
 
 
 def fov_of(lab: Repository) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.broken_sessions import Repository, made_session, new_uuids, remove
+from support.broken_sessions import Repository, made_session, new_uuids
 from support.corpus import (
     ACTIVITY,
     BAD,
@@ -30,6 +30,7 @@ from support.corpus import (
     WHEEL,
     WHEEL_TIMES,
 )
+from support.filled import Rows
 
 import schemas
 from pipeline.demo.repository import write_one_tables
@@ -41,7 +42,7 @@ from schemas.upkeep.deletion import delete_sessions
 from schemas.upkeep.mixtures import note_counts, notes_of
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
-from schemas.work.reports import retry
+from schemas.work.reports import errors, retry
 
 #: The files are compared without the server.
 without_server = pytest.mark.one_backend
@@ -60,8 +61,13 @@ def template(tmp_path_factory) -> Path:
     return made_session(tmp_path_factory.mktemp("template"))
 
 
+@pytest.fixture(scope="module")
+def rows(database) -> Rows:
+    return Rows()
+
+
 @pytest.fixture
-def lab(database, template, tmp_path, monkeypatch, request) -> Iterator[Repository]:
+def lab(rows, template, tmp_path, monkeypatch, request) -> Iterator[Repository]:
     """A repository with one session, which is registered, and not read; if 'sampled', all files count as large."""
     if getattr(request, "param", "") == "sampled":
         monkeypatch.setattr(registration, "MAX_HASHED", 0)
@@ -70,7 +76,8 @@ def lab(database, template, tmp_path, monkeypatch, request) -> Iterator[Reposito
     write_one_tables(made.root)
     ingest([made.eids["it"]], cache_dir=made.root)
     yield made
-    remove(made)
+    rows.take_away(made)
+    assert errors() == []
 
 
 def fov_of(lab: Repository, fov: int = 0, name: str = "it") -> Path:

@@ -144,8 +144,6 @@ def lab(filled) -> Iterator[Lab]:
     filled.put_back()
     yield filled.repository
     filled.take_away()
-    unfinished = (schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()).keys()
-    (schemas.SourceUpdate & unfinished).delete()  # not of the query: DataJoint cannot cascade from it on MySQL
     assert errors() == []
 
 
