@@ -18,7 +18,7 @@ from scipy.stats import binomtest, linregress
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.mice import autoregressive, mouse_and_state, mouse_session, planted
-from support.populations import Population, population
+from support.populations import EPS, Population, population
 from support.simulated_days import frames_level
 
 from pipeline.decoding import (
@@ -50,12 +50,16 @@ N_TRIALS, N_DAYS, N_MICE = 150, 8, 5
 GAINS = {"same": (1.0, 1.0), "rises": (0.7, 2.2)}
 
 
-def day_curve(cells: Population, gain: float, n_trials: int, seed: list[int]) -> CurveFit:
+def day_curve(
+    cells: Population, gain: float, n_trials: int, seed: list[int], *, trial_shuffled: bool = False
+) -> CurveFit:
     """Return the curve of a day on which the signal is so much stronger, and the noise as always."""
     rng = np.random.default_rng(seed)
     X, y = cells.sample(n_trials, rng)
     X = X + (gain - 1) * (y[:, None] - 0.5) * cells.delta
-    curve = neuron_dropping_curve(X, y, ks=KS, R=10, n_label_shuffles=0, seed=seed[-1])
+    curve = neuron_dropping_curve(
+        X, y, ks=KS, R=10, n_label_shuffles=0, seed=seed[-1], trial_shuffled=trial_shuffled
+    )  # fmt: skip
     return fit_curve(curve.ks, curve.scores, influences=curve.influences, n_bootstrap=100)
 
 
@@ -107,17 +111,22 @@ def few(text: str, hits: int, n: int) -> None:
 
 # ------------------------------------------------------------------------------------------------------- own noise
 
-#: Variance of each cell's own noise on the last day, relative to that on the first.
-OWN_NOISE = {"same": 1.0, "doubles": 2.0, "halves": 0.5}
+#: Variance of each cell's own noise on the last day, relative to that on the first, and in how many of 100 cells.
+OWN_NOISE = {
+    "same": (1.0, 100), "doubles": (2.0, 100), "halves": (0.5, 100),
+    "tenfold in 40 %": (10.0, 40), "a tenth in 40 %": (0.1, 40),
+}  # fmt: skip
 
 
-def noisy_mouse(kind: str, number: int) -> tuple[list[CurveFit], list[float]]:
+def noisy_mouse(kind: str, number: int) -> tuple[list[CurveFit], list[tuple[float, float]]]:
     """Return the curves and the noise levels of the days of a mouse whose cells respond the same on all of them."""
     cells = population("limited", 100, np.random.default_rng([number, 48]))
+    change, n_cells = OWN_NOISE[kind]
     # noise that halves, from twice of what it is in the other mice
-    own = np.geomspace(1, OWN_NOISE[kind], N_DAYS) * cells.own / min(OWN_NOISE[kind], 1)
+    own = np.geomspace(1, change, N_DAYS)[:, None] * cells.own / min(change, 1)
+    own = np.where(np.random.default_rng([number, 51]).permutation(100) < n_cells, own, cells.own)
     fits, levels = [], []
-    for day, variance in enumerate(own.tolist()):
+    for day, variance in enumerate(own):
         seed = [list(OWN_NOISE).index(kind), number, day]
         noisy = replace(cells, own=variance)
         fits.append(day_curve(noisy, 1.0, N_TRIALS, [*seed, 49]))
@@ -134,15 +143,18 @@ def own_noise(quick: bool, n_jobs: int) -> None:
     )
     print(f"and of half of d'^2 in one direction (mean slopes), and of the means of {N_MICE} mice; and with a note:\n")
     print(f"| own noise | both | and noted | both of {N_MICE} mice | and noted | mice noted |\n|{'---|' * 6}")
+    octaves = []
     for kind in OWN_NOISE:
         mice = list(in_processes(partial(noisy_mouse, kind), range(n), n_jobs))
-        change = np.array([change_over_days(np.log2(levels), range(N_DAYS)) for _, levels in mice])
+        # of the median of the cells, and of their mean
+        change = np.array([[change_over_days(of, range(N_DAYS)) for of in np.log2(levels).T] for _, levels in mice])
+        octaves.append(f"{kind} {change[:, 0].mean():+.2f}, {change[:, 1].mean():+.2f}")
         trends = [[code_trend(fits, range(N_DAYS), at=at) for fits, _ in mice] for at in ("ceiling", "half")]
         groups = [[mice_trend(of[i : i + N_MICE]) for i in range(0, n, N_MICE)] for of in trends]
         of_mice, of_groups = both(*trends), both(*groups)
-        noisy = np.abs(change) >= NOISE_OCTAVES
+        noisy = (np.abs(change) >= NOISE_OCTAVES).any(axis=1)
         # as `meso mice` notes it: half of the change of one mouse, on average
-        noisy_groups = np.abs(change.reshape(-1, N_MICE).mean(axis=1)) >= NOISE_OCTAVES / 2
+        noisy_groups = (np.abs(change.reshape(-1, N_MICE, 2).mean(axis=1)) >= NOISE_OCTAVES / 2).any(axis=1)
         slopes = ", ".join(f"{np.mean([one.slope for one in of]):+.3f}" for of in trends)
         cells = [
             f"{counted(of_mice.sum(), n)} ({slopes})", f"{(of_mice & noisy).sum()}",
@@ -156,6 +168,66 @@ def own_noise(quick: bool, n_jobs: int) -> None:
         expected = binomtest(int(noisy.sum()), n).proportion_ci(0.95)
         must(f"own noise {kind}: noted in {'95 % at least' if kind != 'same' else '5 % at most'} (not excluded)",
              expected.high >= 0.95 if kind != "same" else expected.low <= 0.05)  # fmt: skip
+    print(f"\nChange of log2 of the noise level, median of the cells and mean: {'; '.join(octaves)}.")
+
+
+# ---------------------------------------------------------------------------------------------------- shared noise
+
+#: Variance of the noise along the signal on the first and the last day, in units of the squared signal.
+SHARED_NOISE = {"grows": (0.1, 0.6), "falls": (0.6, 0.1)}
+#: Share of the cells that inform on the first and the last day, with noise along the signal as on all of them.
+INFORM = {"6 to 44 % inform": (0.06, 0.44), "15 to 44 % inform": (0.15, 0.44)}
+
+
+def days_of(kind: str, number: int) -> list[Population]:
+    """Return the cells of a mouse on its days: noise along the signal changes, or the share of those that inform."""
+    rng = np.random.default_rng([number, 52])
+    if kind in SHARED_NOISE:
+        cells = population("limited", 100, rng)
+        return [replace(cells, eps=float(eps)) for eps in np.geomspace(*SHARED_NOISE[kind], N_DAYS)]
+    signs, order = 2 * rng.choice([-1.0, 1.0], 100), rng.permutation(100)
+    return [Population(np.where(order < round(100 * share), signs, 0.0), EPS)
+            for share in np.geomspace(*INFORM[kind], N_DAYS)]  # fmt: skip
+
+
+def shared_mouse(kind: str, number: int) -> list[list[CurveFit]]:
+    """Return the curves of the days of a mouse, and those of trials shuffled for each cell."""
+    seed = [sum(map(ord, kind)), number]
+    return [
+        [
+            day_curve(cells, 1.0, N_TRIALS, [*seed, day, 53], trial_shuffled=shuffled)
+            for day, cells in enumerate(days_of(kind, number))
+        ]
+        for shuffled in (False, True)
+    ]
+
+
+def shared_noise(quick: bool, n_jobs: int) -> None:
+    """Print how often the code seems to change where only shared noise does, and where it does change."""
+    n = 10 if quick else 40
+    print(f"\n{n} mice, {N_DAYS} days of {N_TRIALS} trials, 100 cells: p <= .05 of k* and of half of d'^2 in one")
+    print("direction (ceilings, mean slopes); and in curves of trials shuffled for each cell as well (mean slopes):\n")
+    print(f"| truth | both | and without shared noise | both of {N_MICE} mice | and without |\n|{'---|' * 5}")
+    for kind in (*SHARED_NOISE, *INFORM):
+        pairs = list(in_processes(partial(shared_mouse, kind), range(n), n_jobs))
+        cells, mice, groups = [], [], []
+        for fits in zip(*pairs, strict=True):
+            trends = [[code_trend(one, range(N_DAYS), at=at) for one in fits] for at in ("ceiling", "half")]
+            of_groups = [[mice_trend(of[i : i + N_MICE]) for i in range(0, n, N_MICE)] for of in trends]
+            mice.append(both(*trends) * np.sign([one.slope for one in trends[0]]))
+            groups.append(both(*of_groups) * np.sign([one.slope for one in of_groups[0]]))
+            ceilings = [np.mean([one[day].mean[-1] for one in fits]) for day in (0, -1)]
+            slopes = ", ".join(f"{np.mean([one.slope for one in of]):+.3f}" for of in trends)
+            cells.append(f"{ceilings[0]:.2f} to {ceilings[1]:.2f}, {slopes}")
+        found = [(plain != 0, (plain != 0) & (plain == without)) for plain, without in (mice, groups)]
+        shown = [counted(one.sum(), len(one)) for pair in found for one in pair]
+        print(f"| {kind} | {shown[0]} ({cells[0]}) | {shown[1]} ({cells[1]}) | {shown[2]} | {shown[3]} |", flush=True)
+        if kind in SHARED_NOISE:
+            few(f"shared noise {kind}: both found, without it, too", found[0][1].sum(), n)
+            few(f"shared noise {kind}: both found of {N_MICE} mice, without it, too", found[1][1].sum(), n // N_MICE)
+        elif kind != "15 to 44 % inform":
+            hits = int(found[0][1].sum())
+            must(f"{kind}: found in both in 80 % at least; {counted(hits, n)}", hits >= 0.8 * n)
 
 
 def both(at_ceiling: Sequence[DayTrend | MiceTrend], at_half: Sequence[DayTrend | MiceTrend]) -> np.ndarray:
@@ -341,5 +413,5 @@ def slow_trials(quick: bool, n_jobs: int) -> None:
 
 def look_alikes(quick: bool, n_jobs: int) -> None:
     """Run the section "look-alikes"."""
-    for part in (signal, own_noise, regions, persistent_days, uneven_mice, told_by_others, slow_trials):
+    for part in (signal, own_noise, shared_noise, regions, persistent_days, uneven_mice, told_by_others, slow_trials):
         part(quick, n_jobs)

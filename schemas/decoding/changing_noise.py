@@ -60,7 +60,9 @@ class Kind:
 
 DRIFT = Kind("drift_share", "drift within sessions", NOTED_CHANGE)
 NOISE = Kind("noise_level", "noise of the traces", NOTED_OCTAVES, in_octaves=True)
-KINDS = (DRIFT, NOISE)
+#: Of a minority of the cells, which the median does not show; looked at only where that changes too little for a note.
+PART = Kind("noise_mean", "noise of a part of the traces", NOTED_OCTAVES, in_octaves=True)
+KINDS = (DRIFT, NOISE, PART)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,14 @@ def note_on(kind: Kind, found: Mapping[str, Change], dates: Mapping[str, datetim
             "changes the shape of curves: a trend of the code may be of this; trial_shuffled=True gives curves without "
             "it"
         )
+    if kind is PART:
+        return (
+            f"{names}: a part of the traces is {'noisier' if more else 'less noisy'} from day to day (geometric mean "
+            f"of the cells' noise level {low:.3g} on {at_low}, {high:.3g} on {at_high}; {kind.shown(first.change)} "
+            "along the line over the days, while the median hardly changes). With the noise that cells have of their "
+            f"own k* and k_half {'rise' if more else 'fall'} together, although the cells respond as before: a trend "
+            "of both is no finding of the code"
+        )
     return (
         f"{names}: the traces are {'noisier' if more else 'less noisy'} from day to day (noise level {low:.3g} on "
         f"{at_low}, {high:.3g} on {at_high}; {kind.shown(first.change)} along the line over the days). With the noise "
@@ -132,7 +142,8 @@ def notes_on_mice(
         Rows of NDCPopulation.Difference.
     """
     dates, values = _stored(tasks)
-    notes = []
+    notes: list[str] = []
+    noted: set[str] = set()  # questions of which the noise of most cells changes
     for kind in KINDS:
         changes: dict[str, dict[str, float]] = defaultdict(dict)
         for task in tasks:
@@ -142,7 +153,8 @@ def notes_on_mice(
                 changes[question_of[task["ndc_params"]]][task["subject"]] = change
         for question, of_mice in changes.items():
             mean = float(np.mean(list(of_mice.values())))
-            if abs(mean) >= kind.least * OF_MEAN:
+            if abs(mean) >= kind.least * OF_MEAN and not (kind is PART and question in noted):
+                noted |= {question} if kind is NOISE else set()
                 each = ", ".join(f"{subject} {kind.shown(one)}" for subject, one in sorted(of_mice.items()))
                 notes.append(
                     f"{names[question]}: {kind.name} changes over the days by {kind.shown(mean)} on average ({each}). "
@@ -160,7 +172,8 @@ def _notes_on_pairs(
     of_code = [row for row in differences if row["quantity"] in ("code_k", "half_k") and row["level_p"] is not None]
     found = {(row["question"], row["other_question"]): row["pair_name"] for row in of_code
              if significant(row["level_p"])}  # fmt: skip
-    notes = []
+    notes: list[str] = []
+    noted: set[str] = set()  # pairs of which the noise of most cells differs
     for kind in KINDS:
         mean: dict[str, dict[str, float]] = defaultdict(dict)  # over the days of a mouse, by question
         signals: dict[str, str] = {}
@@ -171,10 +184,13 @@ def _notes_on_pairs(
                 mean[question][task["subject"]] = float(np.mean(kind.scaled(of_task)))
             signals[question] = settings.signal
         for (first, second), name in found.items():
-            if kind is NOISE and signals[first] != signals[second]:  # levels of two signals have no common unit
+            if kind is not DRIFT and signals[first] != signals[second]:  # levels of two signals have no common unit
                 continue
             pairs = [mean[second][one] - mean[first][one] for one in mean[first] if one in mean[second]]
-            if pairs and abs(average := float(np.mean(pairs))) >= kind.least * OF_MEAN:
+            if not pairs or (kind is PART and name in noted):
+                continue
+            if abs(average := float(np.mean(pairs))) >= kind.least * OF_MEAN:
+                noted |= {name} if kind is NOISE else set()
                 notes.append(
                     f"{name}: {kind.name} differs by {kind.shown(average)} on average over mice. It moves k* and "
                     "k_half although cells respond alike: a difference of both is no finding of the code"
@@ -190,9 +206,11 @@ def _stored(
     dated = Session.proj("session_date")
     dates: dict[str, datetime.date] = {}
     values: dict[str, dict[tuple[str, str], dict[str, float]]] = {kind.column: defaultdict(dict) for kind in KINDS}
-    for kind, table in ((DRIFT, NDCComparison.Drift), (NOISE, TrialFeatures.proj("noise_level"))):
+    noise = TrialFeatures.proj(NOISE.column, PART.column)
+    for kinds, table in (((DRIFT,), NDCComparison.Drift), ((NOISE, PART), noise)):
         for row in ((table & keys) * dated).to_dicts():
             dates[row["eid"]] = row["session_date"]
-            if row[kind.column] is not None:  # several comparisons of a task have the same drift
-                values[kind.column][row["session_set"], row["ndc_params"]][row["eid"]] = row[kind.column]
+            for kind in kinds:
+                if row[kind.column] is not None:  # several comparisons of a task have the same drift
+                    values[kind.column][row["session_set"], row["ndc_params"]][row["eid"]] = row[kind.column]
     return dates, values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,11 @@ from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
 from pipeline.settings.curves import CHANGING
 from schemas.behavior import ChoiceModel
-from schemas.decoding.changing_noise import DRIFT, KINDS, NOISE, Change, Kind, note_on, noted_change
+from schemas.decoding.changing_noise import DRIFT, KINDS, NOISE, PART, Change, Kind, note_on, noted_change
 from schemas.decoding.naming import asked_notes, dates_of, names_of
-from schemas.decoding.rows import p_of, p_of_both
+from schemas.decoding.rows import p_of
 from schemas.decoding.same_signal import different_signals, note_of
+from schemas.decoding.shared_noise import NOT_KNOWN, OF_DAYS, key_without, why_not_known
 from schemas.decoding.tables import (
     NDCComparison,
     NDCFamily,
@@ -49,7 +50,7 @@ COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
     "k_star_continuous", "k_half", "ceiling", "n_cells", "n_decoded", "p_curve", "q_value", "q_least", "verdict",
     "asymptote",
-    "k50", "k90", "k95", "performance", "drift_share", "noise_level",
+    "k50", "k90", "k95", "performance", "drift_share", "noise_level", "noise_mean",
     "signal", "event", "win_start", "win_end", "metric", "delta", "r",
     "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
@@ -104,6 +105,9 @@ class TargetRun:
         comparisons have no half_k.
     doubts : tuple of str
         Why a trend of the code is no finding of it: what else changes over the days, and moves k* and k_half.
+    without_shared_noise : dict of str to dict
+        The trends, as ``day_trends``, of the curves of trials shuffled for each cell that stand beside these; empty if
+        there are none.
     """
 
     name: str
@@ -114,6 +118,7 @@ class TargetRun:
     failures: list[Failure]
     day_trends: dict[str, dict[str, Any]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    without_shared_noise: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(repr=False)
@@ -311,22 +316,29 @@ class _Stored:
         self.params = [{"ndc_params": row["ndc_params"]} for row in of_params]
         self.settings = [settings_of(row) for row in of_params]
         self.family = NDCFamily.key_of([{**self.session_set, **key} for key in self.params])
+        #: Key of the curves without shared noise by that of the settings; '' if there are none.
+        self.without = {row["ndc_params"]: key_without(one) for row, one in zip(of_params, self.settings, strict=True)}
         #: Rows of Session of the set, and their dates.
         self.members = (Session * SessionSet.Member.proj() & self.session_set).to_dicts()
         self.dates = {row["eid"]: row["session_date"] for row in self.members}
-        features = (TrialFeatures & self.session_set & self.params).proj("feature_signal", "noise_level").to_dicts()
+        columns = ("feature_signal", NOISE.column, PART.column)
+        features = (TrialFeatures & self.session_set & self.params).proj(*columns).to_dicts()
         #: Signal ("deconvolved", "fluorescence") by settings and session, for sessions with usable trials.
         self.signals = {(row["ndc_params"], row["eid"]): row["feature_signal"] for row in features}
-        #: Noise level of the traces by settings and session; None: not known, of a former version.
-        self.noise = {(row["ndc_params"], row["eid"]): row["noise_level"] for row in features}
+        #: Rows of TrialFeatures with the noise of the traces by settings and session; None: of a former version.
+        self.noise = {(row["ndc_params"], row["eid"]): row for row in features}
         self.results = self._results()
         #: Rows of NDCComparison.Trend by settings; and of DayTrend by settings and quantity.
         self.grid_trends = {row["ndc_params"]: row for row in (NDCComparison.Trend & self.family).to_dicts()}
-        self.day_trends = self._day_trends()
+        self.day_trends, self.trends_without = self._day_trends()
         #: Rows of NDCComparison.Result by settings and session, with the drift; NULL: compared before version 31.
         self.compared = self._compared()
         #: By kind of noise the targets of which it changes over the days.
         self.changing = {kind: self._changing(kind) for kind in KINDS}
+        # where that of most cells changes, that of a part is not worth a word
+        self.changing[PART] = {
+            name: change for name, change in self.changing[PART].items() if name not in self.changing[NOISE]
+        }
 
     def _results(self) -> list[dict[str, Any]]:
         """Return the rows of NDCResult by date, with their rows of NDCResult.Curve under 'curve'."""
@@ -352,19 +364,33 @@ class _Stored:
                  if row["key"]["ndc_params"] == one["ndc_params"]],
                 {} if eids else self.day_trends.get(one["ndc_params"], {}),
                 () if eids else self._doubts(name, one["ndc_params"]),
+                {} if eids else self._without(one["ndc_params"]),
             )
             for name, settings, one in zip(names_of(self.settings), self.settings, self.of_params, strict=True)
         ]  # fmt: skip
 
-    def _day_trends(self) -> dict[str, dict[str, Any]]:
-        """Return the rows of NDCComparison.DayTrend by settings and quantity, with those of DayValue under 'values'."""
+    def _day_trends(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+        """Return the rows of NDCComparison.DayTrend by settings and quantity, with those of DayValue under 'values'.
+
+        And those of the curves without shared noise, from whichever comparison: all that are stored are of the same
+        curves.
+        """
         found: dict[str, dict[str, Any]] = defaultdict(dict)
-        for row in (NDCComparison.DayTrend & self.family & self.session_set).to_dicts():
-            found[row["ndc_params"]][row["quantity"]] = {**row, "values": {}}
+        without: dict[str, dict[str, Any]] = defaultdict(dict)
+        others = [{"ndc_params": key} for key in sorted(filter(None, self.without.values()))]
+        for row in (NDCComparison.DayTrend & self.session_set & [self.family, *others]).to_dicts(order_by="KEY"):
+            if row["ndc_family"] == self.family["ndc_family"]:
+                found[row["ndc_params"]][row["quantity"]] = {**row, "values": {}}
+            if row["ndc_params"] in self.without.values():
+                without[row["ndc_params"]][row["quantity"]] = row
         for row in (NDCComparison.DayValue & self.family & self.session_set).to_dicts():
             trend = found[row["ndc_params"]][row["quantity"]]
             trend["values"][row["eid"]] = tuple(row["day_value" + end] for end in ("", "_low", "_high"))
-        return found
+        return found, without
+
+    def _without(self, params: str) -> dict[str, dict[str, Any]]:
+        """Return the trends of the curves without shared noise beside those of a target."""
+        return self.trends_without.get(self.without[params], {})
 
     def _compared(self) -> dict[tuple[str, str], dict[str, Any]]:
         """Return the rows of NDCComparison.Result by settings and session, with those of NDCComparison.Drift."""
@@ -386,7 +412,7 @@ class _Stored:
                 **self.compared.get((row["ndc_params"], row["eid"]), nothing), **row,
                 "feature_signal": self.signals[row["ndc_params"], row["eid"]],
                 "performance": performance.get(row["eid"]),
-                "noise_level": self.noise[row["ndc_params"], row["eid"]],
+                **{kind.column: self.noise[row["ndc_params"], row["eid"]][kind.column] for kind in (NOISE, PART)},
                 "q_least": None if p_of(row) is None
                 else least_q(n_judged, of_params[row["ndc_params"]]["n_label_shuffles"]),
             }
@@ -480,7 +506,7 @@ class _Stored:
             if kind is DRIFT:
                 values = {eid: row["drift_share"] for (asked, eid), row in self.compared.items() if asked == place}
             else:
-                values = {row["eid"]: self.noise[place, row["eid"]] for row in self.results
+                values = {row["eid"]: self.noise[place, row["eid"]][kind.column] for row in self.results
                           if row["ndc_params"] == place}  # fmt: skip
                 # the levels of different signals are not compared; that they differ has a note of its own
                 if len({self.signals[place, eid] for eid in values}) > 1:
@@ -491,37 +517,47 @@ class _Stored:
 
     def _doubts(self, name: str, params: str) -> tuple[str, ...]:
         """Return why a trend of the code of a target is no finding of it."""
-        unknown = any(self.noise[params, row["eid"]] is None for row in self.results if row["ndc_params"] == params)
+        unknown = any(
+            self.noise[params, row["eid"]][PART.column] is None for row in self.results if row["ndc_params"] == params
+        )
         return (
             *(f"{kind.name} changes as well" for kind, found in self.changing.items() if name in found),
             *[f"whether {NOISE.name} changes is not known"] * unknown,
+            *filter(None, [self._of_shared_noise(params)]),
         )
+
+    def _of_shared_noise(self, params: str) -> str:
+        """Return why a change that k* and k_half of a target both have may be of noise that cells share; '' if not."""
+        settings = self.settings[self.params.index({"ndc_params": params})]
+        if settings.trial_shuffled:
+            return ""
+        return OF_DAYS.doubt(self.day_trends.get(params, {}), self._without(params))
 
     def _unknown_noise(self) -> list[str]:
         """Return a note if the noise of the traces is not known of some sessions, where trends are."""
         unknown = sorted({self.dates[row["eid"]].isoformat() for row in self.results
-                          if self.noise[row["ndc_params"], row["eid"]] is None})  # fmt: skip
+                          if self.noise[row["ndc_params"], row["eid"]][PART.column] is None})  # fmt: skip
         if not (unknown and self.day_trends):
             return []
         text = (
-            f"{', '.join(unknown)}: {NOISE.name} is not known (features of before version 37, or without events), so "
+            f"{', '.join(unknown)}: {NOISE.name} is not known (features of before version 38, or without events), so "
             "that a trend of the code may be of it. To measure it: (schemas.TrialFeatures & "
-            f"{self.session_set} & 'noise_level IS NULL').delete(), then run this again"
+            f"{self.session_set} & '{PART.column} IS NULL').delete(), then run this again"
         )
         return [text]
 
     def _shared_noise(self) -> list[str]:
-        """Return a note if k* and k_half of targets change together, which noise that cells share does as well."""
-        found = [name for name, key, one in zip(names_of(self.settings), self.params, self.settings, strict=True)
-                 if not one.trial_shuffled and _both_change(self.day_trends.get(key["ndc_params"], {}))]  # fmt: skip
-        if not found:
-            return []
-        text = (
-            f"{', '.join(found)}: k* and k_half change together over the days. Noise that cells share from trial to "
-            "trial does that, too, and neither drift nor noise of the traces shows it: it is of the code if curves "
-            "without shared noise change likewise (meso ndc --trial-shuffled, trial_shuffled=True)"
-        )
-        return [text]
+        """Return a note for each target of which k* and k_half change, and may do so by noise that cells share."""
+        notes = []
+        for name, key, one in zip(names_of(self.settings), self.params, self.settings, strict=True):
+            doubt = self._of_shared_noise(key["ndc_params"])
+            why = f" ({why_not_known(one)})" if doubt == NOT_KNOWN else ""
+            if doubt:
+                notes.append(
+                    f"{name}: k* and k_half change together over the days, as they do by noise that cells share from "
+                    f"trial to trial although the cells respond as before. No finding of the code: {doubt}{why}"
+                )
+        return notes
 
     def _ceilings(self) -> list[str]:
         """Return a note for each target whose k* would change over the days by the height of the ceilings alone."""
@@ -550,7 +586,7 @@ class _Stored:
         return (
             f"{name}: the score of {ks[-1]} cells lies between {ends}. By this alone log2 k* at the own ceiling would "
             f"change by {change:+.2f} over the days, as scores near 1 and near chance are compressed; log2 k_half, "
-            f"which is of d'^2, changes by {half:+.2f}"
+            f"which is of d'^2, changes by {half:+.2f}. A trend of k* alone is no finding of the code"
         )
 
     def _days_of_the_line(self) -> list[str]:
@@ -668,13 +704,6 @@ def _called_chance(row: dict[str, Any]) -> bool:
     """Return whether a former version called a curve at chance by rounding alone: its p is 0.05."""
     p = row["p_curve"]
     return row["verdict"] == "at chance" and p is not None and p > ALPHA and bool(significant(p))
-
-
-def _both_change(trends: Mapping[str, dict[str, Any]]) -> bool:
-    """Return whether k* and k_half change in one direction, on these days or beyond the scatter of days."""
-    return {"code_k", "half_k"} <= trends.keys() and any(
-        significant(p) for p in p_of_both(trends["code_k"], trends["half_k"]).values()
-    )
 
 
 def _easy_null(settings: NDCSettings) -> list[str]:

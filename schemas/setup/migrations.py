@@ -620,6 +620,19 @@ def _noise(connection: dj.Connection, name_prefix: str) -> None:
     add_columns(connection, name_prefix + "decoding", NOISE_COLUMNS)
 
 
+#: Another column of the noise of traces. Frozen: the line as it was then.
+NOISE_MEAN_COLUMNS = {
+    "__trial_features": (
+        "noise_mean=null : float64  # the same, geometric mean over cells; NULL: before version 38, or none has one",
+    ),
+}
+
+
+def _noise_mean(connection: dj.Connection, name_prefix: str) -> None:
+    """Add a column, which is NULL of features that have been computed."""
+    add_columns(connection, name_prefix + "decoding", NOISE_MEAN_COLUMNS)
+
+
 def _grown_since(connection: dj.Connection, name_prefix: str) -> None:
     """Forget the hashes of files that were smaller when they were registered than when they were read.
 
@@ -672,6 +685,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(35, "files of sessions at registration", lambda connection, name_prefix: None),
     Migration(36, "files of sessions: samples of large ones", lambda connection, name_prefix: None, _grown_since),
     Migration(37, "decoding: noise of the traces", _noise),
+    Migration(38, "decoding: noise of a part of the traces, curves beside others", _noise_mean),
 )
 LATEST = MIGRATIONS[-1].number
 

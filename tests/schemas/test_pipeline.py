@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import ndtr, ndtri
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, gmean
 
 import meso
 import schemas
 from drawing.curves import DrawableRun
 from drawing.screen import print_run, trend_lines
+from page.queries import ndc_choices
 from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penalty_scores
 from pipeline.decoding.drift import drift_share
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
@@ -25,6 +26,7 @@ from populate_scripts import demo
 from schemas.decoding.results import stored_run
 from schemas.decoding.rows import ndc_curve
 from schemas.decoding.run import match_cells, run_ndc
+from schemas.decoding.shared_noise import key_without, without_shared_noise
 from schemas.decoding.shuffles import shuffles
 from schemas.decoding.tables import finished_curve
 from schemas.queries.tracking_runs import tracking_run_of_sessions
@@ -486,8 +488,8 @@ def test_drift_that_grows_from_day_to_day_is_noted(ndc):
     assert of_target[target.ndc_params] == ("drift within sessions changes as well",)
 
 
-def noise_of_files(truth, row: dict) -> float:
-    """Return the median noise level of the decoded cells between the trials, from the files."""
+def noise_of_files(truth, row: dict) -> np.ndarray:
+    """Return the noise levels of the decoded cells between the trials, from the files."""
     trials, levels = trials_of(row["eid"]), []
     events = np.array([trials[name] for name in ("stimOn_times", "goCue_times", "firstMovement_times",
                                                  "response_times", "feedback_times")])  # fmt: skip
@@ -503,60 +505,110 @@ def noise_of_files(truth, row: dict) -> float:
         pairs = pairs[:: -(-len(pairs) // MAX_STEPS)]
         steps, used = np.abs(np.diff(trace))[pairs], np.sort(trace[pairs])
         levels.append(np.median(steps[steps > 0]) / used[-max(1, round(len(used) / 100)) :].mean())
-    return float(np.median(levels) * np.sqrt(np.median(np.diff(times))))
+    return np.array(levels) * np.sqrt(np.median(np.diff(times)))
 
 
-def test_a_change_of_both_k_asks_for_curves_without_shared_noise(ndc):
+def test_a_change_of_both_k_is_one_of_curves_without_shared_noise_too(ndc):
     """Noise that cells share from trial to trial moves both, and nothing that is stored measures it."""
-    table, target, found = schemas.NDCComparison.DayTrend(), ndc.targets[0], ("code_k", "half_k")
-    rows = (table & ndc.family & {"ndc_params": target.ndc_params}).to_dicts()
-    rows = [row for row in rows if row["quantity"] in found]
-    assert len(rows) == 2
+    table, target, params = schemas.NDCComparison.DayTrend(), ndc.targets[0], [one.ndc_params for one in ndc.targets]
+    without = key_without(target.settings)
+    stored = {
+        key: [row for row in (table & ndc.session_set & {"ndc_params": key}).to_dicts(order_by="quantity")
+              if row["quantity"] in ("code_k", "half_k")]
+        for key in (target.ndc_params, without)
+    }  # fmt: skip
+    assert [len(rows) for rows in stored.values()] == [2, 2]
 
-    def asked(**columns: tuple[float, float]) -> bool:
-        for i, row in enumerate(rows):
+    def plant(key: str, **columns: tuple) -> None:
+        for i, row in enumerate(stored[key]):
             table.update1({**row, **{name: values[i] for name, values in columns.items()}})
-        again = stored_run(ndc.session_set, [one.ndc_params for one in ndc.targets])
-        notes = [note for note in again.notes if "share from trial to trial" in note]
-        assert len(notes) <= 1 and all("--trial-shuffled" in note for note in notes)
-        return any(target.name in note.partition(":")[0].split(", ") for note in notes)
 
-    beyond = {"day_p": (0.5, 0.5)}
+    def said() -> tuple[list[str], list[str], str]:
+        run = stored_run(ndc.session_set, params)
+        again = next(one for one in run.targets if one.name == target.name)
+        (half,) = [line for line in trend_lines(again) if "k_half" in line]
+        notes = [note for note in run.notes if note.startswith(f"{target.name}: k* and k_half change together")]
+        return list(again.doubts), notes, half
+
+    found = {"day_slope": (-0.1, -0.2), "fixed_p": (0.01, 0.05), "day_p": (0.5, 0.5)}
     try:
-        assert asked(day_slope=(-0.1, -0.2), fixed_p=(0.01, 0.05), **beyond)
-        assert not asked(day_slope=(-0.1, -0.2), fixed_p=(0.01, 0.06), **beyond)
-        assert not asked(day_slope=(-0.1, 0.2), fixed_p=(0.01, 0.01), **beyond)
-        assert not asked(day_slope=(-0.1, -0.2), fixed_p=(0.01, 0.5), day_p=(0.5, 0.01))
-        assert asked(day_slope=(0.1, 0.2), fixed_p=(0.5, 0.5), day_p=(0.02, 0.03))
+        plant(target.ndc_params, **found)
+        plant(without, **found)
+        doubts, notes, line = said()
+        assert doubts == notes == [] and line.endswith(
+            "; without noise that cells share: these days p = 0.050, beyond the scatter of days p = 0.500"
+        )
+        plant(without, **{**found, "fixed_p": (0.01, 0.06)})
+        (doubt,), (note,), line = said()
+        assert doubt in note and line.endswith(f"; no finding of the code: {doubt}")
+        assert doubt.endswith("trial these days p = 0.060, beyond the scatter of days p = 0.500")
+        plant(target.ndc_params, **{**found, "fixed_p": (0.01, 0.06)})
+        assert said()[:2] == ([], [])
+        plant(target.ndc_params, **{**found, "day_slope": (-0.1, 0.2)})
+        assert said()[:2] == ([], [])
+        # not computed, as beside curves of former versions
+        plant(target.ndc_params, **found)
+        connection = schemas.connect()
+        connection.start_transaction()
+        (table & {"ndc_params": without}).delete_quick()
+        (doubt,), (note,), line = said()
+        connection.cancel_transaction()
+        assert "is not known" in doubt and "meso ndc computes" in note and line.endswith(doubt)
     finally:
-        for row in rows:
+        for row in (row for rows in stored.values() for row in rows):
             table.update1(row)
+
+
+def test_curves_without_shared_noise_stand_beside_those_of_enough_sessions(ndc, demo_sessions):
+    for target in ndc.targets:
+        without = key_without(target.settings)
+        rows = (schemas.NDCResult & ndc.session_set & {"ndc_params": without}).to_dicts()
+        assert len(rows) == 4 and {row["p_largest"] for row in rows} == {None}
+        trends = {row["quantity"]: row for row in (schemas.NDCComparison.DayTrend & {"ndc_params": without}).to_dicts()}
+        assert target.without_shared_noise == trends and trends["code_k"]["n_days"] == 4
+    others = [{**ndc.session_set, "ndc_params": key_without(one)} for one in ndc.settings]
+    assert {row["ndc_params"] for row in (schemas.NDCFamily.Member & ndc.family).to_dicts()} == {
+        one.ndc_params for one in ndc.targets
+    }  # q is over the curves that are asked for
+    listed = [one for row in ndc_choices("SP999") for one in row["settings"]]
+    assert not {one["ndc_params"] for one in listed} & {one["ndc_params"] for one in others}
+    asked = [NDCSettings("choice", ks=(4, 8), r=2, n_label_shuffles=4, n_bootstrap=10)]
+    tracking, key = TrackingRun.register("SP999"), {"ndc_params": key_without(asked[0])}
+    for eids, options in ((demo_sessions[:3], {}), (demo_sessions, {"check_shared_noise": False})):
+        run_ndc(eids, tracking, asked, **options)
+        assert len(schemas.NDCTask & key) == 0
+    # asked for by somebody, they are curves as others
+    (own,) = run_ndc(demo_sessions, tracking, [without_shared_noise(asked[0])]).targets
+    assert own.doubts == () and own.without_shared_noise == {} and len(own.curves) == 4
+    forget(*asked, own.settings)
 
 
 def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth):
     """Here the code changes, and the noise does not: nothing is said until levels are planted."""
     target = ndc.targets[0]
     key = {"ndc_params": target.ndc_params, **ndc.session_set}
-    rows = (schemas.TrialFeatures.proj("noise_level") & key).to_dicts()
-    levels = {row["eid"]: row["noise_level"] for row in rows}
+    rows = (schemas.TrialFeatures.proj("noise_level", "noise_mean") & key).to_dicts()
+    levels, means = ({row["eid"]: row[name] for row in rows} for name in ("noise_level", "noise_mean"))
     assert len(levels) == len(target.curves) == 4
     for row in target.curves[::3]:
-        assert levels[row["eid"]] == pytest.approx(noise_of_files(demo_truth, row), rel=1e-4)
+        of_files = noise_of_files(demo_truth, row)
+        assert levels[row["eid"]] == pytest.approx(np.median(of_files), rel=1e-4)
+        assert means[row["eid"]] == pytest.approx(gmean(of_files), rel=1e-4)
     assert all(one.doubts == () for one in ndc.targets)
     assert not [note for note in ndc.notes if "noise level" in note]
     table, params = schemas.TrialFeatures(), [one.ndc_params for one in ndc.targets]
     places = {row["eid"]: {name: row[name] for name in schemas.TrialFeatures.primary_key} for row in rows}
     eids = [row["eid"] for row in target.curves]
 
-    def planted(*noise: float | None) -> tuple[list[str], list[str], str]:
-        for eid, one in zip(eids, noise, strict=True):
-            table.update1({**places[eid], "noise_level": one})
+    def planted(*noise: float | None, mean: tuple = ()) -> tuple[list[str], list[str], str]:
+        for eid, one, of_all in zip(eids, noise, mean or noise, strict=True):
+            table.update1({**places[eid], "noise_level": one, "noise_mean": of_all})
         again = stored_run(ndc.session_set, params)
         found = next(one for one in again.targets if one.ndc_params == target.ndc_params)
         others = [one.doubts for one in again.targets if one is not found]
         assert not any(others)
         (half,) = [line for line in trend_lines(found) if "k_half" in line]
-        said = [note for note in again.notes if "noise level" in note or "is not known" in note]
+        said = [note for note in again.notes if "noise level" in note or "traces is not known" in note]
         return said, list(found.doubts), half
 
     try:
@@ -564,9 +616,12 @@ def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth
         quieter, fewer, _ = planted(0.14, 0.12, 0.11, 0.1)
         (unknown,), not_known, in_words = planted(0.1, None, 0.1, 0.1)
         steady = planted(0.1, 0.13, 0.13, 0.1)
+        # of a minority: the median moves by less than what is noted
+        (part,), of_part, _ = planted(0.1, 0.1, 0.11, 0.11, mean=(0.1, 0.12, 0.14, 0.16))
+        both = planted(0.1, 0.11, 0.12, 0.14, mean=(0.1, 0.12, 0.14, 0.16))
     finally:
         for eid, place in places.items():
-            table.update1({**place, "noise_level": levels[eid]})
+            table.update1({**place, "noise_level": levels[eid], "noise_mean": means[eid]})
     first, last = (target.curves[i]["session_date"] for i in (0, -1))
     assert note.startswith(
         f"{target.name}: the traces are noisier from day to day (noise level 0.1 on {first}, 0.14 on "
@@ -578,6 +633,9 @@ def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth
     assert unknown.startswith(f"{target.curves[1]['session_date']}: noise of the traces is not known")
     assert not_known == ["whether noise of the traces changes is not known"] and not_known[0] in in_words
     assert steady[:2] == ([], []) and "finding" not in steady[2]
+    assert part.startswith(f"{target.name}: a part of the traces is noisier from day to day (geometric mean of the ")
+    assert of_part == ["noise of a part of the traces changes as well"] and "no finding of the code" in part
+    assert both[1] == ["noise of the traces changes as well"] and len(both[0]) == 1
 
 
 def test_ceilings_that_alone_move_k_star_are_noted(ndc):

@@ -11,11 +11,11 @@ from schemas.setup import migrations, views
 from support import version_1, version_13
 from support.former_tables import without_lines
 
-#: Beginnings of the lines that versions 28 and 37 added.
+#: Beginnings of the lines that versions 28, 37 and 38 added.
 NEW_LINES = {
     labels.LabelSet: "label_kind=",
     decoding.TrialFeatures.Trial: "trial_value=",
-    decoding.TrialFeatures: "noise_level=",
+    decoding.TrialFeatures: "noise_",
 }
 KEY, OWN = {"label_set": "1" * 32}, np.array([1.0, 0.0, np.nan, 1.0])
 
@@ -26,7 +26,7 @@ def without_later_tables() -> None:
     del binding.MODULES["days"]
     del provenance.SourceUpdate.Mixture, tracking.RegisteredUIDs.OtherPlaces
     del embedding.EmbeddingParams.OfSignal, embedding.Embedding.OwnSignal
-    del decoding.NDCComparison.Drift, decoding.NDCTask.WithoutCurve
+    del decoding.NDCComparison.Drift, decoding.NDCTask.WithoutCurve, decoding.NDCTask.Beside
     del provenance.Deletion.File, tracking.RegisteredUIDs.Silhouettes
 
 
