@@ -809,7 +809,6 @@ def neuron_dropping_curves_cached(
     by_region: Sequence[str] = (),
     survivorship: bool = False,
     mixed_signals: bool = False,
-    check_shared_noise: bool = True,
     **others: Any,
 ) -> DrawableRun | DrawableMany:
     """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
@@ -862,10 +861,6 @@ def neuron_dropping_curves_cached(
     mixed_signals : bool
         Decode sessions even if they were read with different signals, deconvolved traces and fluorescence, each from
         its own, and note it. By default this is an error, unless ``signal`` is set: then all are decoded from the same.
-    check_shared_noise : bool
-        Of four sessions or more, also compute curves without the noise that cells share from trial to trial: a change
-        of the code over the days is one that these have, too. They are not returned; what they say is behind the p of
-        the trends.
 
     Returns
     -------
@@ -928,7 +923,7 @@ def neuron_dropping_curves_cached(
     def ask(of: Sequence[str], progress: bool = False) -> DrawableRun:
         found = run_ndc(
             of, run, wanted, by_region=regions, survivorship=survivorship, neurons_only=filter_neurons, **cells,
-            mixed_signals=mixed_signals, check_shared_noise=check_shared_noise, progress=progress,
+            mixed_signals=mixed_signals, progress=progress,
         )  # fmt: skip
         return DrawableRun.of(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,9 +16,9 @@ from pipeline.decoding.fits.power import MOST_MICE
 from pipeline.errors import SettingsError
 from pipeline.text import METRICS, counted, p_text, printable
 from schemas.decoding.cohorts import MiceRun, Power
+from schemas.decoding.finding import OF_DAYS
 from schemas.decoding.results import Failure, NDCRun, TargetRun
 from schemas.decoding.rows import p_of
-from schemas.decoding.shared_noise import OF_DAYS
 from schemas.decoding.survivorship import differences
 
 #: Headings of a table of curves, by column of ``shown_result``.
@@ -144,47 +145,40 @@ def trend_lines(target: TargetRun) -> list[str]:
     }
     lines = {one: f"{head} {day_trend_text(trends[one])}" for one, head in heads.items() if one in trends}
     if "half_k" in lines:
-        lines["half_k"] += code_text(trends, target.doubts, target.without_shared_noise)
+        lines["half_k"] += code_text(trends, target.doubts, target.spread)
     return list(lines.values())
 
 
-def code_text(
-    trends: Mapping[str, dict[str, Any]], doubts: Sequence[str] = (),
-    without_shared_noise: Mapping[str, dict[str, Any]] | None = None,
-) -> str:  # fmt: skip
+def code_text(trends: Mapping[str, dict[str, Any]], doubts: Sequence[str] = (), spread: float = math.nan) -> str:
     """Return what k* and k_half have in common: a change of the code is one that both have, and nothing else explains.
 
     Parameters
     ----------
     trends : mapping of str to dict
         As ``TargetRun.day_trends``.
-    doubts, without_shared_noise
-        As of a TargetRun. p of the latter follows where both change, and in these as well.
+    doubts, spread
+        As of a TargetRun.
 
     Examples
     --------
     >>> alone = {"day_slope": -0.2, "fixed_p": 0.01, "day_p": 0.2}
     >>> found = {"code_k": alone, "half_k": {**alone, "fixed_p": 0.03}}
-    >>> code_text(found)
-    '; both: these days p = 0.030, beyond the scatter of days p = 0.200'
+    >>> code_text(found, spread=1.0).partition("p = 0.200")[2]
+    '; the share of the cells that carry the signal changes by +100%'
     >>> code_text({**found, "half_k": {**alone, "day_slope": 0.1}})
     '; not in one direction: no change of both'
     >>> code_text(found, ["noise of the traces changes as well"]).partition("p = 0.200")[2]
     '; no finding of the code: noise of the traces changes as well'
-    >>> code_text(found, without_shared_noise={"code_k": alone, "half_k": alone}).partition("p = 0.200")[2]
-    '; without noise that cells share: these days p = 0.010, beyond the scatter of days p = 0.200'
     """
     if any(trends[quantity]["day_slope"] is None for quantity in ("code_k", "half_k")):
         return ""
     if not OF_DAYS.direction(trends):
         return "; not in one direction: no change of both"
-    if not (found := OF_DAYS.p_of_both(trends)):
+    if not (text := OF_DAYS.text(trends)):
         return ""
-    without = without_shared_noise or {}
-    text = f"; both: {OF_DAYS.text(found)}"
-    if OF_DAYS.found(trends) and OF_DAYS.is_known(without) and not OF_DAYS.doubt(trends, without):
-        text += f"; without noise that cells share: {OF_DAYS.text(OF_DAYS.p_of_both(without))}"
-    return text + (f"; no finding of the code: {', '.join(doubts)}" if doubts else "")
+    if doubts:
+        return f"; both: {text}; no finding of the code: {', '.join(doubts)}"
+    return f"; both: {text}" + (f"; {OF_DAYS.shown(spread)}" if OF_DAYS.is_found(trends) else "")
 
 
 def day_trend_text(trend: dict[str, Any]) -> str:

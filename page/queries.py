@@ -534,7 +534,7 @@ def ndc_choices(subject: str) -> list[dict[str, Any]]:
         session_set, tracking_run, eids, dates, n_sessions; settings: list of dict with ndc_params, target, title;
         together: the ndc_params of one family of tests (FDR-adjusted together), which the page shows first.
     """
-    tasks = NDCTask.requested() & (SessionSet & {"subject": subject}).proj() & NDCResult.proj()
+    tasks = NDCTask & (SessionSet & {"subject": subject}).proj() & NDCResult.proj()
     sets = (SessionSet & tasks.proj()).to_dicts()
     of_set = _by_set(SessionSet.Member.proj() * Session & tasks.proj(), "session_date, session_number")
     params = _by_set(tasks.proj() * NDCParams, "target, ndc_params")

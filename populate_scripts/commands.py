@@ -74,8 +74,6 @@ class Question:
         Compare sessions that were read with different signals.
     survivorship : bool
         Compare the shared cells with untracked ones and lost ones.
-    check_shared_noise : bool
-        Also compute curves without noise that cells share.
     """
 
     settings: Sequence[NDCSettings]
@@ -86,7 +84,6 @@ class Question:
     notes: Sequence[str] = ()
     mixed_signals: bool = False
     survivorship: bool = False
-    check_shared_noise: bool = True
 
     def choose(self, eids: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return those of the sessions that are decoded, and notes about the settings and the choice."""
@@ -101,7 +98,7 @@ class Question:
         run = tracking_run_of_sessions(eids, self.tracking_run)
         found = run_ndc(
             eids, run, self.settings, by_region=self.regions, survivorship=self.survivorship, **self.cells,
-            mixed_signals=self.mixed_signals, check_shared_noise=self.check_shared_noise, progress=progress,
+            mixed_signals=self.mixed_signals, progress=progress,
         )  # fmt: skip
         return DrawableRun.of(found)
 

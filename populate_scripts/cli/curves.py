@@ -197,12 +197,6 @@ def sets(
     is_flag=True,
     help="Also curves of as many untracked cells, and of as many that are lost later, all up to the same k.",
 )
-@in_group(
-    DECODER,
-    "--skip-shared-noise",
-    is_flag=True,
-    help="Without the curves of shuffled trials that tell a trend of the code from one of noise that cells share.",
-)
 @in_group(CELLS, "--min-cell-probability", type=float, help="Leave out cells with a lower probability in any session.")
 @in_group(
     CELLS,
@@ -219,7 +213,6 @@ def ndc(
     pairs: str | None,
     by_region: str | None,
     survivorship: bool,
-    skip_shared_noise: bool,
     min_cell_probability: float | None,
     min_silhouette: float | None,
     tracking_run: str | None,
@@ -266,10 +259,7 @@ def ndc(
     activate()
     eids = [eid for name in names for eid in Asked((), name, asked.tag).ids()] or asked.of_subject().ids()
     settings = with_labels(settings, eids)
-    question = commands.Question(
-        settings, cells, tracking_run, regions, chosen, notes, mixed_signals, survivorship,
-        check_shared_noise=not skip_shared_noise,
-    )  # fmt: skip
+    question = commands.Question(settings, cells, tracking_run, regions, chosen, notes, mixed_signals, survivorship)
     of_several = bool(names or asked.tag) and len(subjects_of(eids)) > 1
     if pairs and of_several:
         raise click.UsageError("--pairs is for the sessions of one mouse")

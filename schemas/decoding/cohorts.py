@@ -15,10 +15,9 @@ from pipeline.decoding.fits.mice import MOST_WEIGHT
 from pipeline.decoding.fits.power import mice_needed, trend_power
 from pipeline.decoding.nulls import TARGETS
 from pipeline.errors import ArgumentError, DataError, NotFoundError
-from schemas.decoding.changing_noise import notes_on_mice
+from schemas.decoding import finding
+from schemas.decoding.changing_noise import Measured, notes_on_mice
 from schemas.decoding.over_mice import question_of
-from schemas.decoding.shared_noise import notes_on_mice as notes_on_shared_noise
-from schemas.decoding.shared_noise import tasks_without
 from schemas.decoding.tables import NDCCohort, NDCParams, NDCPopulation, NDCResult, NDCTask, settings_of
 from schemas.queries.errors import errors_of
 from schemas.queries.ids import subjects_of
@@ -118,7 +117,7 @@ def compare_mice(
     chosen += [{"session_set": one} if isinstance(one, str) else checked(one, SessionSet) for one in session_sets]
     found = [{name: task[name] for name in NDCTask.primary_key} for task in tasks]
     for key in chosen:
-        of_set = (NDCTask.requested() & key & NDCResult.proj()).keys(order_by="KEY")
+        of_set = (NDCTask & key & NDCResult.proj()).keys(order_by="KEY")
         if not of_set:
             raise NotFoundError(f"no curve of the session set {key['session_set']}", do="Compute them with: meso ndc")
         found += of_set
@@ -126,9 +125,7 @@ def compare_mice(
         raise DataError("no mouse to compare", expected="subjects, session sets or tasks", found="none")
     _check_one_set_each(found)
     cohort = NDCCohort.add(found)
-    # those without shared noise are a cohort of their own, of the mice that have them
-    without = tasks_without(((NDCTask & found) * NDCParams).to_dicts())
-    done = fill([NDCPopulation], [cohort, *([NDCCohort.add(without)] if without else [])])
+    done = fill([NDCPopulation], cohort)
     return stored_mice(cohort, notes=[*remarks, *done.lines(), *map(str, done.unfinished)])
 
 
@@ -147,18 +144,12 @@ def stored_mice(cohort: dict, notes: Sequence[str] = ()) -> MiceRun:
     differences = (NDCPopulation.Difference & cohort).to_dicts(order_by="pair_name, quantity")
     errors = [row["message"] for row in errors_of([NDCPopulation], cohort)]
     missing = [] if NDCPopulation & cohort or errors else ["sessions of these mice have no curve yet: meso populate"]
-    remarks = [*notes, *errors, *missing, *_lopsided(slopes, means), *_of_one_quantity(means, differences),
-               *(notes_on_mice(tasks, question, name_of, differences) if means else []),
-               *notes_on_shared_noise(tasks, means, differences, _without_shared_noise(tasks))]  # fmt: skip
+    remarks = [*notes, *errors, *missing, *_lopsided(slopes, means), *_of_one_quantity(means, differences)]
+    if means:
+        measured = Measured.of(tasks, question)
+        remarks += notes_on_mice(measured, name_of, differences)
+        remarks += finding.notes_on_mice(measured, name_of, means, differences)
     return MiceRun(cohort, sorted(set(subject_of.values())), slopes, means, differences, list(dict.fromkeys(remarks)))
-
-
-def _without_shared_noise(
-    tasks: Sequence[dict[str, Any]],
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the rows of NDCPopulation.Mean and Difference of the curves without shared noise, if they are stored."""
-    cohort = NDCCohort.key_of(tasks_without(tasks))
-    return (NDCPopulation.Mean & cohort).to_dicts(), (NDCPopulation.Difference & cohort).to_dicts()
 
 
 def _lopsided(slopes: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> list[str]:
@@ -342,7 +333,7 @@ def _sets_of(subjects: Sequence[str], within: Sequence[str] | None) -> tuple[lis
     if len(subjects) < 2:
         return list(largest.values()), []
     sets = {subject: _sets_with_curves(subject, within) for subject in subjects}
-    rows = ((NDCTask.requested() & NDCResult.proj()) * SessionSet.proj("subject") * NDCParams).to_dicts()
+    rows = ((NDCTask & NDCResult.proj()) * SessionSet.proj("subject") * NDCParams).to_dicts()
     asked = [(row["subject"], row["session_set"], question_of(settings_of(row))) for row in rows
              if row["session_set"] in sets.get(row["subject"], ())]  # fmt: skip
     # by question and subject its largest set

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,10 +23,10 @@ from pipeline.errors import NotFoundError
 from pipeline.settings.curves import CHANGING
 from schemas.behavior import ChoiceModel
 from schemas.decoding.changing_noise import DRIFT, KINDS, NOISE, PART, Change, Kind, note_on, noted_change
+from schemas.decoding.finding import OF_DAYS, SPREAD, knows_spread
 from schemas.decoding.naming import asked_notes, dates_of, names_of
 from schemas.decoding.rows import p_of
 from schemas.decoding.same_signal import different_signals, note_of
-from schemas.decoding.shared_noise import NOT_KNOWN, OF_DAYS, key_without, why_not_known
 from schemas.decoding.tables import (
     NDCComparison,
     NDCFamily,
@@ -50,7 +51,7 @@ COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
     "k_star_continuous", "k_half", "ceiling", "n_cells", "n_decoded", "p_curve", "q_value", "q_least", "verdict",
     "asymptote",
-    "k50", "k90", "k95", "performance", "drift_share", "noise_level", "noise_mean",
+    "k50", "k90", "k95", "performance", "drift_share", "noise_level", "noise_mean", "code_spread",
     "signal", "event", "win_start", "win_end", "metric", "delta", "r",
     "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
@@ -105,9 +106,8 @@ class TargetRun:
         comparisons have no half_k.
     doubts : tuple of str
         Why a trend of the code is no finding of it: what else changes over the days, and moves k* and k_half.
-    without_shared_noise : dict of str to dict
-        The trends, as ``day_trends``, of the curves of trials shuffled for each cell that stand beside these; empty if
-        there are none.
+    spread : float
+        Change over the days, along their line, of log2 of the share of the cells that carry the signal; NaN: not known.
     """
 
     name: str
@@ -118,7 +118,7 @@ class TargetRun:
     failures: list[Failure]
     day_trends: dict[str, dict[str, Any]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
-    without_shared_noise: dict[str, dict[str, Any]] = field(default_factory=dict)
+    spread: float = math.nan
 
 
 @dataclass(repr=False)
@@ -316,21 +316,19 @@ class _Stored:
         self.params = [{"ndc_params": row["ndc_params"]} for row in of_params]
         self.settings = [settings_of(row) for row in of_params]
         self.family = NDCFamily.key_of([{**self.session_set, **key} for key in self.params])
-        #: Key of the curves without shared noise by that of the settings; '' if there are none.
-        self.without = {row["ndc_params"]: key_without(one) for row, one in zip(of_params, self.settings, strict=True)}
         #: Rows of Session of the set, and their dates.
         self.members = (Session * SessionSet.Member.proj() & self.session_set).to_dicts()
         self.dates = {row["eid"]: row["session_date"] for row in self.members}
-        columns = ("feature_signal", NOISE.column, PART.column)
+        columns = ("feature_signal", NOISE.column, PART.column, SPREAD.column)
         features = (TrialFeatures & self.session_set & self.params).proj(*columns).to_dicts()
         #: Signal ("deconvolved", "fluorescence") by settings and session, for sessions with usable trials.
         self.signals = {(row["ndc_params"], row["eid"]): row["feature_signal"] for row in features}
-        #: Rows of TrialFeatures with the noise of the traces by settings and session; None: of a former version.
-        self.noise = {(row["ndc_params"], row["eid"]): row for row in features}
+        #: Rows of TrialFeatures with what is measured by settings and session; None: of a former version.
+        self.measured = {(row["ndc_params"], row["eid"]): row for row in features}
         self.results = self._results()
         #: Rows of NDCComparison.Trend by settings; and of DayTrend by settings and quantity.
         self.grid_trends = {row["ndc_params"]: row for row in (NDCComparison.Trend & self.family).to_dicts()}
-        self.day_trends, self.trends_without = self._day_trends()
+        self.day_trends = self._day_trends()
         #: Rows of NDCComparison.Result by settings and session, with the drift; NULL: compared before version 31.
         self.compared = self._compared()
         #: By kind of noise the targets of which it changes over the days.
@@ -364,33 +362,20 @@ class _Stored:
                  if row["key"]["ndc_params"] == one["ndc_params"]],
                 {} if eids else self.day_trends.get(one["ndc_params"], {}),
                 () if eids else self._doubts(name, one["ndc_params"]),
-                {} if eids else self._without(one["ndc_params"]),
+                math.nan if eids else self._spread(one["ndc_params"], settings),
             )
             for name, settings, one in zip(names_of(self.settings), self.settings, self.of_params, strict=True)
         ]  # fmt: skip
 
-    def _day_trends(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-        """Return the rows of NDCComparison.DayTrend by settings and quantity, with those of DayValue under 'values'.
-
-        And those of the curves without shared noise, from whichever comparison: all that are stored are of the same
-        curves.
-        """
+    def _day_trends(self) -> dict[str, dict[str, Any]]:
+        """Return the rows of NDCComparison.DayTrend by settings and quantity, with those of DayValue under 'values'."""
         found: dict[str, dict[str, Any]] = defaultdict(dict)
-        without: dict[str, dict[str, Any]] = defaultdict(dict)
-        others = [{"ndc_params": key} for key in sorted(filter(None, self.without.values()))]
-        for row in (NDCComparison.DayTrend & self.session_set & [self.family, *others]).to_dicts(order_by="KEY"):
-            if row["ndc_family"] == self.family["ndc_family"]:
-                found[row["ndc_params"]][row["quantity"]] = {**row, "values": {}}
-            if row["ndc_params"] in self.without.values():
-                without[row["ndc_params"]][row["quantity"]] = row
+        for row in (NDCComparison.DayTrend & self.family & self.session_set).to_dicts():
+            found[row["ndc_params"]][row["quantity"]] = {**row, "values": {}}
         for row in (NDCComparison.DayValue & self.family & self.session_set).to_dicts():
             trend = found[row["ndc_params"]][row["quantity"]]
             trend["values"][row["eid"]] = tuple(row["day_value" + end] for end in ("", "_low", "_high"))
-        return found, without
-
-    def _without(self, params: str) -> dict[str, dict[str, Any]]:
-        """Return the trends of the curves without shared noise beside those of a target."""
-        return self.trends_without.get(self.without[params], {})
+        return found
 
     def _compared(self) -> dict[tuple[str, str], dict[str, Any]]:
         """Return the rows of NDCComparison.Result by settings and session, with those of NDCComparison.Drift."""
@@ -412,7 +397,8 @@ class _Stored:
                 **self.compared.get((row["ndc_params"], row["eid"]), nothing), **row,
                 "feature_signal": self.signals[row["ndc_params"], row["eid"]],
                 "performance": performance.get(row["eid"]),
-                **{kind.column: self.noise[row["ndc_params"], row["eid"]][kind.column] for kind in (NOISE, PART)},
+                **{one.column: self.measured[row["ndc_params"], row["eid"]][one.column]
+                   for one in (NOISE, PART, SPREAD)},
                 "q_least": None if p_of(row) is None
                 else least_q(n_judged, of_params[row["ndc_params"]]["n_label_shuffles"]),
             }
@@ -433,7 +419,7 @@ class _Stored:
             *self._asked(), *self._last_session(), *(text for one in self.settings for text in _easy_null(one)),
             *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
             *filter(None, (note_on(kind, found, self.dates) for kind, found in self.changing.items())),
-            *self._unknown_noise(), *self._shared_noise(), *self._ceilings(), *self._days_of_the_line(),
+            *self._unknown_noise(), *self._both_by_other_causes(), *self._ceilings(), *self._days_of_the_line(),
             *self._unlike_the_model(),
         ]  # fmt: skip
 
@@ -506,7 +492,7 @@ class _Stored:
             if kind is DRIFT:
                 values = {eid: row["drift_share"] for (asked, eid), row in self.compared.items() if asked == place}
             else:
-                values = {row["eid"]: self.noise[place, row["eid"]][kind.column] for row in self.results
+                values = {row["eid"]: self.measured[place, row["eid"]][kind.column] for row in self.results
                           if row["ndc_params"] == place}  # fmt: skip
                 # the levels of different signals are not compared; that they differ has a note of its own
                 if len({self.signals[place, eid] for eid in values}) > 1:
@@ -518,25 +504,34 @@ class _Stored:
     def _doubts(self, name: str, params: str) -> tuple[str, ...]:
         """Return why a trend of the code of a target is no finding of it."""
         unknown = any(
-            self.noise[params, row["eid"]][PART.column] is None for row in self.results if row["ndc_params"] == params
+            self.measured[params, row["eid"]][PART.column] is None
+            for row in self.results
+            if row["ndc_params"] == params
         )
         return (
             *(f"{kind.name} changes as well" for kind, found in self.changing.items() if name in found),
             *[f"whether {NOISE.name} changes is not known"] * unknown,
-            *filter(None, [self._of_shared_noise(params)]),
+            *filter(None, [self._of_spread(params)]),
         )
 
-    def _of_shared_noise(self, params: str) -> str:
-        """Return why a change that k* and k_half of a target both have may be of noise that cells share; '' if not."""
+    def _of_spread(self, params: str) -> str:
+        """Return why a change that k* and k_half of a target both have is none of how many cells carry the signal."""
         settings = self.settings[self.params.index({"ndc_params": params})]
-        if settings.trial_shuffled:
-            return ""
-        return OF_DAYS.doubt(self.day_trends.get(params, {}), self._without(params))
+        return OF_DAYS.doubt(self.day_trends.get(params, {}), self._spread(params, settings))
+
+    def _spread(self, params: str, settings: NDCSettings) -> float:
+        """Return by how much log2 of the share of the cells that carry the signal changes over the days."""
+        values = {row["eid"]: self.measured[params, row["eid"]][SPREAD.column] for row in self.results
+                  if row["ndc_params"] == params}  # fmt: skip
+        known = {eid: value for eid, value in values.items() if value is not None}
+        if 2 * len(known) <= len(values) or not knows_spread(settings):  # of most days, it is that of the line
+            return math.nan
+        return SPREAD.change(known, self.dates)
 
     def _unknown_noise(self) -> list[str]:
         """Return a note if the noise of the traces is not known of some sessions, where trends are."""
         unknown = sorted({self.dates[row["eid"]].isoformat() for row in self.results
-                          if self.noise[row["ndc_params"], row["eid"]][PART.column] is None})  # fmt: skip
+                          if self.measured[row["ndc_params"], row["eid"]][PART.column] is None})  # fmt: skip
         if not (unknown and self.day_trends):
             return []
         text = (
@@ -546,18 +541,16 @@ class _Stored:
         )
         return [text]
 
-    def _shared_noise(self) -> list[str]:
-        """Return a note for each target of which k* and k_half change, and may do so by noise that cells share."""
-        notes = []
-        for name, key, one in zip(names_of(self.settings), self.params, self.settings, strict=True):
-            doubt = self._of_shared_noise(key["ndc_params"])
-            why = f" ({why_not_known(one)})" if doubt == NOT_KNOWN else ""
-            if doubt:
-                notes.append(
-                    f"{name}: k* and k_half change together over the days, as they do by noise that cells share from "
-                    f"trial to trial although the cells respond as before. No finding of the code: {doubt}{why}"
-                )
-        return notes
+    def _both_by_other_causes(self) -> list[str]:
+        """Return a note for each target of which k* and k_half change, and not how many cells carry the signal."""
+        doubts = {name: self._of_spread(key["ndc_params"])
+                  for name, key in zip(names_of(self.settings), self.params, strict=True)}  # fmt: skip
+        return [
+            f"{name}: k* and k_half change together over the days. So they do by noise that cells share from trial to "
+            "trial, and where scores come near 1, although the cells respond as before. No finding of the code: "
+            f"{doubt}"
+            for name, doubt in doubts.items() if doubt
+        ]  # fmt: skip
 
     def _ceilings(self) -> list[str]:
         """Return a note for each target whose k* would change over the days by the height of the ceilings alone."""

@@ -12,7 +12,6 @@ from schemas.decoding.populations import n_cells_inside, of_each_kind, sessions_
 from schemas.decoding.possible import check_possible
 from schemas.decoding.results import Failure, NDCRun, TargetRun, stored_run
 from schemas.decoding.same_signal import check_same_signal
-from schemas.decoding.shared_noise import beside
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.queries.cells import n_shared_cells
@@ -35,7 +34,6 @@ def run_ndc(
     min_cell_probability: float | None = None,
     min_silhouette: float | None = None,
     mixed_signals: bool = False,
-    check_shared_noise: bool = True,
     progress: bool = False,
 ) -> NDCRun:
     """Insert the tasks for the curves of a set of sessions, compute the missing curves, and return all.
@@ -57,9 +55,6 @@ def run_ndc(
     mixed_signals : bool
         Also decode sessions that were read with different signals, each from its own. The results are those of former
         versions, and have a note.
-    check_shared_noise : bool
-        Also compute the curves without noise that cells share, of four sessions or more: a trend of the code is found
-        in them, too. See ``schemas.decoding.shared_noise``.
     progress : bool
 
     Returns
@@ -83,9 +78,7 @@ def run_ndc(
     rule["neurons_only"] = neurons_only
 
     def ask() -> tuple[NDCRun, bool]:
-        found, unfinished = _run_once(
-            eids, run, settings, by_region, survivorship, rule, mixed_signals, check_shared_noise, progress
-        )
+        found, unfinished = _run_once(eids, run, settings, by_region, survivorship, rule, mixed_signals, progress)
         lacking = without_result(found, [target.curves for target in found.targets])
         # without these notes the curves that are computed elsewhere, or were lost, would seem not to exist
         found.notes += [*unfinished, *lacking]
@@ -96,7 +89,7 @@ def run_ndc(
 
 def _run_once(
     eids: Sequence[str], run: dict, settings: Sequence[NDCSettings], by_region: Sequence[str], survivorship: bool,
-    rule: dict[str, Any], mixed_signals: bool, check_shared_noise: bool, progress: bool,
+    rule: dict[str, Any], mixed_signals: bool, progress: bool,
 ) -> tuple[NDCRun, list[str]]:  # fmt: skip
     """Do what ``run_ndc`` does, once; return also what other workers have not finished."""
     fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
@@ -107,16 +100,12 @@ def _run_once(
     settings, left_out = _of_each_kind(session_set, settings) if survivorship else (settings, [])
     if not mixed_signals:
         check_same_signal(session_set, settings)
-    # without shared noise, of enough sessions
-    without = beside(settings, len(set(eids) - failed.keys())) if check_shared_noise else []
-    params, others = NDCParams.add_several(settings, without)
+    params = NDCParams.add_all(settings)
     NDCTask.ask(session_set, params)
-    NDCTask.ask_beside(session_set, others)
     fill_signals(session_set, settings, progress=progress)
-    steps = [fill([TrialFeatures, NDCResult], session_set, [*params, *others], progress=progress)]
-    # of their own family: q is that of the curves that are asked for
-    families = [NDCFamily.add([{**session_set, **key} for key in keys]) for keys in (params, others) if keys]
-    steps.append(fill([NDCComparison], families, progress=progress))
+    steps = [fill([TrialFeatures, NDCResult], session_set, params, progress=progress)]
+    family = NDCFamily.add([{**session_set, **key} for key in params])
+    steps.append(fill([NDCComparison], family, progress=progress))
     found = stored_run(session_set, params)
     # at the front: these sessions are not in the set, so nothing stored knows of them
     found.unusable[:0] = [Failure(eid, "", "TrackedFOV", message) for eid, message in failed.items()]

@@ -17,6 +17,7 @@ from datajoint.errors import DuplicateError
 from pipeline import decoding
 from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.code_spread import code_spread
 from pipeline.decoding.drift import drift_share
 from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
@@ -65,8 +66,8 @@ from schemas.session import Behavior, Session, trials_of
 from schemas.tracking import SessionSet, SharedCells
 
 schema = dj.Schema()
-#: ``noise_level`` and ``noise_mean``.
-Noise = tuple[float | None, float | None]
+#: Columns of TrialFeatures with the noise of the traces.
+NOISE_COLUMNS = ("noise_level", "noise_mean")
 #: Columns of NDCResult.Curve with an array of all repeats.
 ARRAYS = ("scores", "null_scores", "trial_means", "influences")
 #: Settings that, with cells and files, determine the features.
@@ -99,19 +100,13 @@ ndc_params : char(32)               # hash of the rest
     @classmethod
     def add_all(cls, settings: Iterable[NDCSettings]) -> list[dict]:
         """Insert several settings as ``add`` does, by one statement, and return their keys, each once, in order."""
-        (keys,) = cls.add_several(settings)
-        return keys
-
-    @classmethod
-    def add_several(cls, *lists: Iterable[NDCSettings]) -> list[list[dict]]:
-        """Insert the settings of several lists by one statement, and return the keys of each as ``add_all`` does."""
-        rows = [{content_key(one.content()): one for one in settings} for settings in lists]
-        of_all = {key: one for keys in rows for key, one in keys.items()}
-        for regions in {one.regions for one in of_all.values()}:
-            regions_within(regions)
+        rows = {}
+        for one in settings:
+            regions_within(one.regions)
+            rows[content_key(one.content())] = one.as_columns()
         # the key is a hash of the settings: a row that is there already has the same ones
-        cls.insert([{"ndc_params": key, **one.as_columns()} for key, one in of_all.items()], skip_duplicates=True)
-        return [[{"ndc_params": key} for key in keys] for keys in rows]
+        cls.insert([{"ndc_params": key, **row} for key, row in rows.items()], skip_duplicates=True)
+        return [{"ndc_params": key} for key in rows]
 
     def settings(self) -> NDCSettings:
         """Return the settings of the single row that this is restricted to."""
@@ -137,48 +132,25 @@ class NDCTask(WholeDelete, dj.Manual):
         -> master
         """
 
-    class Beside(dj.Part):
-        definition = """
-        # a task that was not requested: its curves, without shared noise, are computed beside those of another one
-        -> master
-        """
-
     @classmethod
     def ask(cls, session_set: dict, params: Iterable[dict]) -> None:
         """Request the curves of a set of sessions by keys of NDCParams, and the signals that are decoded."""
         tasks = [{**session_set, **key} for key in params]
-        if tasks and len(cls.requested().proj() - cls.WithoutCurve.proj() & tasks) < len(tasks):
+        if tasks and len((cls.proj() - cls.WithoutCurve.proj()) & tasks) < len(tasks):
             cls.insert(tasks, skip_duplicates=True)
-            for mark in (cls.WithoutCurve, cls.Beside):
-                (mark & tasks).delete_quick()
+            (cls.WithoutCurve & tasks).delete_quick()
         cls._ask_signals(session_set, tasks)
-
-    @classmethod
-    def requested(cls) -> dj.QueryExpression:
-        """Return the tasks that somebody asked for."""
-        return cls() - cls.Beside.proj()
 
     @classmethod
     def ask_features(cls, session_set: dict, params: Iterable[dict]) -> None:
         """Request what curves are made of, and no curves, unless they are requested too."""
         tasks = [{**session_set, **key} for key in params]
-        cls._insert_marked(cls.WithoutCurve, tasks)
-        cls._ask_signals(session_set, tasks)
-
-    @classmethod
-    def ask_beside(cls, session_set: dict, params: Iterable[dict]) -> None:
-        """Request the curves that stand beside others, of which the signals are requested; nobody asks for these."""
-        tasks = [{**session_set, **key} for key in params]
-        there = set((cls & tasks).to_arrays("ndc_params")) if tasks else set()
-        cls._insert_marked(cls.Beside, [task for task in tasks if task["ndc_params"] not in there])
-
-    @classmethod
-    def _insert_marked(cls, mark: type[dj.Part], tasks: list[dict]) -> None:
         for task in tasks:
             # the mark is of him who inserts the task: somebody else may ask for the curve at this moment
             with suppress(DuplicateError), cls.connection.transaction:
                 cls.insert1(task)
-                mark.insert1(task)
+                cls.WithoutCurve.insert1(task)
+        cls._ask_signals(session_set, tasks)
 
     @classmethod
     def _ask_signals(cls, session_set: dict, tasks: list[dict]) -> None:
@@ -215,6 +187,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
     feature_key=null : char(32)         # hash of what the features are made of; NULL: before version 23
     noise_level=null : float64          # of the traces, median over cells; NULL: before version 37, or none has one
     noise_mean=null : float64           # the same, geometric mean over cells; NULL: before version 38, or none has one
+    code_spread=null : float64          # share of cells that carry the signal; NULL: before version 38, or not known
     """
 
     class Trial(dj.Part):
@@ -264,15 +237,16 @@ class TrialFeatures(WholeDelete, dj.Computed):
             eid, cells, settings, flagged
         )
         _check_usable(eid, settings, labels, outcome)
+        measured = {**noise, "code_spread": _spread(settings, features, labels[outcome == "usable"])}
         signal = settings.signal or signal_of(cells)
         own = [{name: row[name] for name in Signal.primary_key} for row in used]
-        return labels, outcome, features, noise, places, signal, own, made_of
+        return labels, outcome, features, measured, places, signal, own, made_of
 
-    def make_insert(self, key, labels, outcome, features, noise, places, signal, own, made_of):
+    def make_insert(self, key, labels, outcome, features, measured, places, signal, own, made_of):
         settings = (NDCParams & key).settings()
         self.insert1({
             **key, "n_usable": len(features), "trial_features": features, "feature_signal": signal,
-            "feature_cells": places, "feature_key": made_of, "noise_level": noise[0], "noise_mean": noise[1],
+            "feature_cells": places, "feature_key": made_of, **measured,
         })  # fmt: skip
         self.Trial.insert(
             {**key, "trial": i, **_label_columns(label, settings), "trial_outcome": str(why)}
@@ -344,7 +318,7 @@ def _feature_key(eid: str, places: np.ndarray, settings: NDCSettings, flagged: M
 
 def _finished_features(
     key: dict, made_of: str, settings: NDCSettings
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, Noise] | None:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float | None]] | None:  # fmt: skip
     """Return what ``_features`` returns from another task, set or tracking run that made the same, or None."""
     same = TrialFeatures & {"eid": key["eid"], "feature_key": made_of}
     # in SQL: DataJoint negates only the first condition of a dict
@@ -358,13 +332,13 @@ def _finished_features(
     )  # fmt: skip
     if not len(labels):  # deleted since the first statement
         return None
-    features, noise = np.asarray(found[0]["trial_features"]), (found[0]["noise_level"], found[0]["noise_mean"])
-    return labels.astype(float), outcome.astype("U16"), features, noise
+    noise = {name: found[0][name] for name in NOISE_COLUMNS}
+    return labels.astype(float), outcome.astype("U16"), np.asarray(found[0]["trial_features"]), noise
 
 
 def _features(
     eid: str, cells: dict[str, np.ndarray], settings: NDCSettings, flagged: Mapping[int, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, Noise]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float | None]]:
     """Return the features of some cells of a session.
 
     Parameters
@@ -383,8 +357,8 @@ def _features(
     outcome : (n_trials,) str
         ``trial_outcome``.
     features : (n_usable, n) float64
-    noise : (float or None, float or None)
-        ``noise_level`` and ``noise_mean``.
+    noise : dict of str to float or None
+        Columns of TrialFeatures.
     """
     trials = trials_of(eid)
     _check_window(eid, settings, trials[settings.event])
@@ -404,8 +378,13 @@ def _features(
         offset = _offset_of_first_roi(eid, int(cells["fov"].min()), settings.scan_line_column)
         fovs, short_window = decoding.on_first_clock(fovs, offset), "drop"
     features, outcome = decoding.trial_features(fovs, labels, starts, ends, short_window, read)
-    level, mean = map(number, decoding.noise_of_cells(levels.values()))
-    return labels, _chosen(outcome, settings, trials), features, (level, mean)
+    noise = dict(zip(NOISE_COLUMNS, map(number, decoding.noise_of_cells(levels.values())), strict=True))
+    return labels, _chosen(outcome, settings, trials), features, noise
+
+
+def _spread(settings: NDCSettings, features: np.ndarray, labels: np.ndarray) -> float | None:
+    """Return the share of the cells that carry the signal, None if it is not known."""
+    return None if settings.of_numbers else number(code_spread(features, labels))
 
 
 def _fov_cells(

@@ -44,7 +44,7 @@ def runs_with_uses(subject: str) -> list[dict[str, Any]]:
         "n_sessions": by_run.aggr(TrackedFOV & own, n="count(DISTINCT eid)"),
         "n_cells": by_run.aggr(TrackedCell & own, n="count(*)"),
         "n_sets": by_run.aggr(sets, n="count(*)"),
-        "n_tasks": by_run.aggr(sets * NDCTask.requested().proj(), n="count(*)"),
+        "n_tasks": by_run.aggr(sets * NDCTask.proj(), n="count(*)"),
         "n_curves": by_run.aggr(sets * NDCResult.proj(), n="count(*)"),
     }
     found = {name: Counter({row["tracking_run"]: row["n"] for row in query.to_dicts()})

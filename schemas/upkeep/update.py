@@ -647,7 +647,6 @@ def _set_question(key: dict) -> dict[str, Any]:
         "run": {name: row[name] for name in TrackingRun.primary_key},
         "rule": {argument: row[column] for column, argument in RULE.items()},
         "tasks": (NDCTask - NDCTask.WithoutCurve.proj() & key).to_arrays("ndc_params", order_by="ndc_params").tolist(),
-        "beside": (NDCTask.Beside & key).to_arrays("ndc_params", order_by="ndc_params").tolist(),
         "transfers": [[row["ndc_params"], row["scaler"]] for row in (TransferTask & key).to_dicts(order_by="KEY")],
         "stability": (StabilityTask & key).proj().to_dicts(order_by="KEY"),
         "shared_embeddings": (SharedEmbeddingTask & key).proj().to_dicts(order_by="KEY"),
@@ -830,9 +829,7 @@ def _ask_curves(sets: list[dict], keys: dict[str, dict | None]) -> None:
     """Insert the tasks of sets again."""
     for question in sets:
         if key := keys[question["session_set"]]:
-            beside = question.get("beside", ())  # an update of before version 38 knows none
-            NDCTask.ask(key, [{"ndc_params": params} for params in question["tasks"] if params not in beside])
-            NDCTask.ask_beside(key, [{"ndc_params": params} for params in beside])
+            NDCTask.ask(key, [{"ndc_params": params} for params in question["tasks"]])
             # an update of before version 21 knows no transfers
             asked = question.get("transfers", ())
             TransferTask.ask(key, [({"ndc_params": params}, scaler) for params, scaler in asked])

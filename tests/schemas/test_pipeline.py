@@ -15,8 +15,8 @@ import meso
 import schemas
 from drawing.curves import DrawableRun
 from drawing.screen import print_run, trend_lines
-from page.queries import ndc_choices
 from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penalty_scores
+from pipeline.decoding.code_spread import code_spread
 from pipeline.decoding.drift import drift_share
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
@@ -26,7 +26,6 @@ from populate_scripts import demo
 from schemas.decoding.results import stored_run
 from schemas.decoding.rows import ndc_curve
 from schemas.decoding.run import match_cells, run_ndc
-from schemas.decoding.shared_noise import key_without, without_shared_noise
 from schemas.decoding.shuffles import shuffles
 from schemas.decoding.tables import finished_curve
 from schemas.queries.tracking_runs import tracking_run_of_sessions
@@ -508,79 +507,51 @@ def noise_of_files(truth, row: dict) -> np.ndarray:
     return np.array(levels) * np.sqrt(np.median(np.diff(times)))
 
 
-def test_a_change_of_both_k_is_one_of_curves_without_shared_noise_too(ndc):
-    """Noise that cells share from trial to trial moves both, and nothing that is stored measures it."""
+def test_a_change_of_both_k_is_of_the_code_if_more_or_fewer_cells_carry_the_signal(ndc):
+    """Noise that cells share from trial to trial, and scores near 1, move both although the cells respond as before."""
     table, target, params = schemas.NDCComparison.DayTrend(), ndc.targets[0], [one.ndc_params for one in ndc.targets]
-    without = key_without(target.settings)
-    stored = {
-        key: [row for row in (table & ndc.session_set & {"ndc_params": key}).to_dicts(order_by="quantity")
-              if row["quantity"] in ("code_k", "half_k")]
-        for key in (target.ndc_params, without)
-    }  # fmt: skip
-    assert [len(rows) for rows in stored.values()] == [2, 2]
+    key = {"ndc_params": target.ndc_params, **ndc.session_set}
+    trends = [row for row in (table & ndc.family & key).to_dicts() if row["quantity"] in ("code_k", "half_k")]
+    of_days = {row["eid"]: row for row in (schemas.TrialFeatures & key).proj("code_spread").to_dicts()}
+    assert len(trends) == 2 and len(of_days) == 4
+    for row in target.curves[::3]:
+        place = {**key, "eid": row["eid"]}
+        usable = schemas.TrialFeatures.Trial & place & {"trial_outcome": "usable"}
+        y = usable.to_arrays("trial_label", order_by="trial")
+        found = code_spread((schemas.TrialFeatures & place).fetch1("trial_features"), y)
+        assert of_days[row["eid"]]["code_spread"] == row["code_spread"] == pytest.approx(found, rel=1e-9)
 
-    def plant(key: str, **columns: tuple) -> None:
-        for i, row in enumerate(stored[key]):
+    def said(spread: tuple[float | None, ...], **columns: tuple) -> tuple[list[str], list[str], str]:
+        for i, row in enumerate(trends):
             table.update1({**row, **{name: values[i] for name, values in columns.items()}})
-
-    def said() -> tuple[list[str], list[str], str]:
+        for row, value in zip(target.curves, spread, strict=True):
+            schemas.TrialFeatures().update1({**of_days[row["eid"]], "code_spread": value})
         run = stored_run(ndc.session_set, params)
         again = next(one for one in run.targets if one.name == target.name)
         (half,) = [line for line in trend_lines(again) if "k_half" in line]
         notes = [note for note in run.notes if note.startswith(f"{target.name}: k* and k_half change together")]
         return list(again.doubts), notes, half
 
-    found = {"day_slope": (-0.1, -0.2), "fixed_p": (0.01, 0.05), "day_p": (0.5, 0.5)}
+    found, more = {"day_slope": (-0.1, -0.2), "fixed_p": (0.01, 0.05), "day_p": (0.5, 0.5)}, (0.1, 0.12, 0.16, 0.2)
     try:
-        plant(target.ndc_params, **found)
-        plant(without, **found)
-        doubts, notes, line = said()
-        assert doubts == notes == [] and line.endswith(
-            "; without noise that cells share: these days p = 0.050, beyond the scatter of days p = 0.500"
-        )
-        plant(without, **{**found, "fixed_p": (0.01, 0.06)})
-        (doubt,), (note,), line = said()
-        assert doubt in note and line.endswith(f"; no finding of the code: {doubt}")
-        assert doubt.endswith("trial these days p = 0.060, beyond the scatter of days p = 0.500")
-        plant(target.ndc_params, **{**found, "fixed_p": (0.01, 0.06)})
-        assert said()[:2] == ([], [])
-        plant(target.ndc_params, **{**found, "day_slope": (-0.1, 0.2)})
-        assert said()[:2] == ([], [])
-        # not computed, as beside curves of former versions
-        plant(target.ndc_params, **found)
-        connection = schemas.connect()
-        connection.start_transaction()
-        (table & {"ndc_params": without}).delete_quick()
-        (doubt,), (note,), line = said()
-        connection.cancel_transaction()
-        assert "is not known" in doubt and "meso ndc computes" in note and line.endswith(doubt)
+        doubts, notes, line = said(more, **found)
+        assert doubts == notes == []
+        assert line.endswith("; the share of the cells that carry the signal changes by +100%")
+        # three days of four tell the line, two do not
+        assert said((None, 0.1, 0.16, 0.2), **found)[:2] == ([], [])
+        (doubt,), (note,), line = said((None, None, 0.1, 0.2), **found)
+        assert doubt == "whether the share of the cells that carry the signal changes is not known" and doubt in note
+        assert line.endswith(f"; no finding of the code: {doubt}")
+        (doubt,), (note,), line = said((0.1, 0.11, 0.12, 0.13), **found)
+        assert "changes by +29% (of the code it would by +62% or more)" in doubt and line.endswith(doubt)
+        assert said(more[::-1], **found)[0] != []  # fewer cells carry it, and fewer are needed
+        assert said(more, **{**found, "fixed_p": (0.01, 0.06)})[:2] == ([], [])
+        assert said(more[::-1], **{**found, "day_slope": (0.1, 0.2)})[:2] == ([], [])
     finally:
-        for row in (row for rows in stored.values() for row in rows):
+        for row in trends:
             table.update1(row)
-
-
-def test_curves_without_shared_noise_stand_beside_those_of_enough_sessions(ndc, demo_sessions):
-    for target in ndc.targets:
-        without = key_without(target.settings)
-        rows = (schemas.NDCResult & ndc.session_set & {"ndc_params": without}).to_dicts()
-        assert len(rows) == 4 and {row["p_largest"] for row in rows} == {None}
-        trends = {row["quantity"]: row for row in (schemas.NDCComparison.DayTrend & {"ndc_params": without}).to_dicts()}
-        assert target.without_shared_noise == trends and trends["code_k"]["n_days"] == 4
-    others = [{**ndc.session_set, "ndc_params": key_without(one)} for one in ndc.settings]
-    assert {row["ndc_params"] for row in (schemas.NDCFamily.Member & ndc.family).to_dicts()} == {
-        one.ndc_params for one in ndc.targets
-    }  # q is over the curves that are asked for
-    listed = [one for row in ndc_choices("SP999") for one in row["settings"]]
-    assert not {one["ndc_params"] for one in listed} & {one["ndc_params"] for one in others}
-    asked = [NDCSettings("choice", ks=(4, 8), r=2, n_label_shuffles=4, n_bootstrap=10)]
-    tracking, key = TrackingRun.register("SP999"), {"ndc_params": key_without(asked[0])}
-    for eids, options in ((demo_sessions[:3], {}), (demo_sessions, {"check_shared_noise": False})):
-        run_ndc(eids, tracking, asked, **options)
-        assert len(schemas.NDCTask & key) == 0
-    # asked for by somebody, they are curves as others
-    (own,) = run_ndc(demo_sessions, tracking, [without_shared_noise(asked[0])]).targets
-    assert own.doubts == () and own.without_shared_noise == {} and len(own.curves) == 4
-    forget(*asked, own.settings)
+        for row in of_days.values():
+            schemas.TrialFeatures().update1(row)
 
 
 def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth):

@@ -13,8 +13,7 @@ from schemas.rows import content_key
 #: Tables of a mouse with curves, parents first.
 TABLES = (
     schemas.Subject, schemas.Session, schemas.TrackingRun, schemas.SessionSet, schemas.SessionSet.Member,
-    schemas.NDCTask, schemas.NDCTask.Beside, schemas.SharedCells, schemas.TrialFeatures, schemas.NDCResult,
-    schemas.NDCResult.Curve,
+    schemas.NDCTask, schemas.SharedCells, schemas.TrialFeatures, schemas.NDCResult, schemas.NDCResult.Curve,
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from support.former_tables import without_lines
 NEW_LINES = {
     labels.LabelSet: "label_kind=",
     decoding.TrialFeatures.Trial: "trial_value=",
-    decoding.TrialFeatures: "noise_",
+    decoding.TrialFeatures: ("noise_", "code_spread="),
 }
 KEY, OWN = {"label_set": "1" * 32}, np.array([1.0, 0.0, np.nan, 1.0])
 
@@ -26,7 +26,7 @@ def without_later_tables() -> None:
     del binding.MODULES["days"]
     del provenance.SourceUpdate.Mixture, tracking.RegisteredUIDs.OtherPlaces
     del embedding.EmbeddingParams.OfSignal, embedding.Embedding.OwnSignal
-    del decoding.NDCComparison.Drift, decoding.NDCTask.WithoutCurve, decoding.NDCTask.Beside
+    del decoding.NDCComparison.Drift, decoding.NDCTask.WithoutCurve
     del provenance.Deletion.File, tracking.RegisteredUIDs.Silhouettes
 
 
