@@ -34,6 +34,7 @@ from pipeline.decoding import (
     target_labels,
     trial_strata,
 )
+from pipeline.decoding.code_spread import FOUND_OCTAVES, code_spread
 from pipeline.decoding.drift import change_over_days
 from pipeline.decoding.fits.ceilings import NOTED_OCTAVES, k_of_shape
 from pipeline.decoding.fits.uncertainty import score_interval
@@ -50,16 +51,12 @@ N_TRIALS, N_DAYS, N_MICE = 150, 8, 5
 GAINS = {"same": (1.0, 1.0), "rises": (0.7, 2.2)}
 
 
-def day_curve(
-    cells: Population, gain: float, n_trials: int, seed: list[int], *, trial_shuffled: bool = False
-) -> CurveFit:
+def day_curve(cells: Population, gain: float, n_trials: int, seed: list[int]) -> CurveFit:
     """Return the curve of a day on which the signal is so much stronger, and the noise as always."""
     rng = np.random.default_rng(seed)
     X, y = cells.sample(n_trials, rng)
     X = X + (gain - 1) * (y[:, None] - 0.5) * cells.delta
-    curve = neuron_dropping_curve(
-        X, y, ks=KS, R=10, n_label_shuffles=0, seed=seed[-1], trial_shuffled=trial_shuffled
-    )  # fmt: skip
+    curve = neuron_dropping_curve(X, y, ks=KS, R=10, n_label_shuffles=0, seed=seed[-1])
     return fit_curve(curve.ks, curve.scores, influences=curve.influences, n_bootstrap=100)
 
 
@@ -171,63 +168,75 @@ def own_noise(quick: bool, n_jobs: int) -> None:
     print(f"\nChange of log2 of the noise level, median of the cells and mean: {'; '.join(octaves)}.")
 
 
-# ---------------------------------------------------------------------------------------------------- shared noise
+# ------------------------------------------------------------------------------------------ cells that carry the signal
 
-#: Variance of the noise along the signal on the first and the last day, in units of the squared signal.
-SHARED_NOISE = {"grows": (0.1, 0.6), "falls": (0.6, 0.1)}
-#: Share of the cells that inform on the first and the last day, with noise along the signal as on all of them.
-INFORM = {"6 to 44 % inform": (0.06, 0.44), "15 to 44 % inform": (0.15, 0.44)}
+#: What changes from the first to the last day, where each cell responds as before: the variance of the noise along the
+#: signal, in units of the squared signal, or the size of all signals.
+SHARED_NOISE = {"shared noise grows": (0.1, 0.6), "shared noise falls": (0.6, 0.1)}
+SIGNALS = {"signal grows to AUC 1": (1.5, 3.5)}
+#: Share of the cells that inform on the first and the last day, with as much signal in all of them together.
+INFORM = {"6 to 44 % inform": (0.06, 0.44), "44 to 6 % inform": (0.44, 0.06), "15 to 44 % inform": (0.15, 0.44)}
+#: Share of the cells of another cell's activity on the last day, as they were matched wrongly.
+LOST = {"up to 40 % mismatched": 0.4}
 
 
-def days_of(kind: str, number: int) -> list[Population]:
-    """Return the cells of a mouse on its days: noise along the signal changes, or the share of those that inform."""
+def days_of(kind: str, number: int) -> tuple[list[Population], list[float]]:
+    """Return the cells of a mouse on its days, and the size of the signal."""
     rng = np.random.default_rng([number, 52])
+    cells, order, ones = population("limited", 100, rng), rng.permutation(100), [1.0] * N_DAYS
     if kind in SHARED_NOISE:
-        cells = population("limited", 100, rng)
-        return [replace(cells, eps=float(eps)) for eps in np.geomspace(*SHARED_NOISE[kind], N_DAYS)]
-    signs, order = 2 * rng.choice([-1.0, 1.0], 100), rng.permutation(100)
-    return [Population(np.where(order < round(100 * share), signs, 0.0), EPS)
-            for share in np.geomspace(*INFORM[kind], N_DAYS)]  # fmt: skip
+        return [replace(cells, eps=float(eps)) for eps in np.geomspace(*SHARED_NOISE[kind], N_DAYS)], ones
+    if kind in SIGNALS:
+        return [cells] * N_DAYS, np.geomspace(*SIGNALS[kind], N_DAYS).tolist()
+    if kind in LOST:
+        lost = [order < round(100 * share) for share in np.linspace(0, LOST[kind], N_DAYS)]
+        return [replace(cells, delta=np.where(one, 0.0, cells.delta)) for one in lost], ones
+    informs = [order < round(100 * share) for share in np.geomspace(*INFORM[kind], N_DAYS)]
+    sizes = [np.where(one, np.sqrt(24 / one.sum()), 0.0) for one in informs]
+    return [Population(one * np.sign(cells.delta), EPS) for one in sizes], ones
 
 
-def shared_mouse(kind: str, number: int) -> list[list[CurveFit]]:
-    """Return the curves of the days of a mouse, and those of trials shuffled for each cell."""
-    seed = [sum(map(ord, kind)), number]
-    return [
-        [
-            day_curve(cells, 1.0, N_TRIALS, [*seed, day, 53], trial_shuffled=shuffled)
-            for day, cells in enumerate(days_of(kind, number))
-        ]
-        for shuffled in (False, True)
-    ]
+def carrying_mouse(kind: str, number: int) -> tuple[list[CurveFit], float]:
+    """Return the curves of the days of a mouse, and how the share of the cells that carry the signal changes."""
+    fits, spread = [], []
+    for day, (cells, gain) in enumerate(zip(*days_of(kind, number), strict=True)):
+        seed = [sum(map(ord, kind)), number, day, 53]
+        X, y = cells.sample(N_TRIALS, np.random.default_rng(seed))
+        X = X + (gain - 1) * (y[:, None] - 0.5) * cells.delta
+        spread.append(np.log2(code_spread(X, y)))
+        fits.append(day_curve(cells, gain, N_TRIALS, seed))
+    known = np.isfinite(spread)
+    return fits, change_over_days(np.array(spread)[known], np.arange(N_DAYS)[known]) if known.sum() > 1 else np.nan
 
 
-def shared_noise(quick: bool, n_jobs: int) -> None:
-    """Print how often the code seems to change where only shared noise does, and where it does change."""
+def carrying_cells(quick: bool, n_jobs: int) -> None:
+    """Print how often the code seems to change where each cell responds as before, and where it does change."""
     n = 10 if quick else 40
     print(f"\n{n} mice, {N_DAYS} days of {N_TRIALS} trials, 100 cells: p <= .05 of k* and of half of d'^2 in one")
-    print("direction (ceilings, mean slopes); and in curves of trials shuffled for each cell as well (mean slopes):\n")
-    print(f"| truth | both | and without shared noise | both of {N_MICE} mice | and without |\n|{'---|' * 5}")
-    for kind in (*SHARED_NOISE, *INFORM):
-        pairs = list(in_processes(partial(shared_mouse, kind), range(n), n_jobs))
-        cells, mice, groups = [], [], []
-        for fits in zip(*pairs, strict=True):
-            trends = [[code_trend(one, range(N_DAYS), at=at) for one in fits] for at in ("ceiling", "half")]
-            of_groups = [[mice_trend(of[i : i + N_MICE]) for i in range(0, n, N_MICE)] for of in trends]
-            mice.append(both(*trends) * np.sign([one.slope for one in trends[0]]))
-            groups.append(both(*of_groups) * np.sign([one.slope for one in of_groups[0]]))
-            ceilings = [np.mean([one[day].mean[-1] for one in fits]) for day in (0, -1)]
-            slopes = ", ".join(f"{np.mean([one.slope for one in of]):+.3f}" for of in trends)
-            cells.append(f"{ceilings[0]:.2f} to {ceilings[1]:.2f}, {slopes}")
-        found = [(plain != 0, (plain != 0) & (plain == without)) for plain, without in (mice, groups)]
-        shown = [counted(one.sum(), len(one)) for pair in found for one in pair]
-        print(f"| {kind} | {shown[0]} ({cells[0]}) | {shown[1]} ({cells[1]}) | {shown[2]} | {shown[3]} |", flush=True)
-        if kind in SHARED_NOISE:
-            few(f"shared noise {kind}: both found, without it, too", found[0][1].sum(), n)
-            few(f"shared noise {kind}: both found of {N_MICE} mice, without it, too", found[1][1].sum(), n // N_MICE)
-        elif kind != "15 to 44 % inform":
-            hits = int(found[0][1].sum())
-            must(f"{kind}: found in both in 80 % at least; {counted(hits, n)}", hits >= 0.8 * n)
+    print("direction (ceilings, mean slopes); and the share of the cells that carry the signal changes (its log2):\n")
+    print(f"| truth | both | and the share | both of {N_MICE} mice | and the share |\n|{'---|' * 5}")
+    for kind in (*SHARED_NOISE, *SIGNALS, *LOST, *INFORM):
+        mice = list(in_processes(partial(carrying_mouse, kind), range(n), n_jobs))
+        change = np.array([one for _, one in mice])
+        trends = [[code_trend(fits, range(N_DAYS), at=at) for fits, _ in mice] for at in ("ceiling", "half")]
+        groups = [[mice_trend(of[i : i + N_MICE]) for i in range(0, n, N_MICE)] for of in trends]
+        found, shown = [], []
+        for of, changes in ((trends, change), (groups, np.nanmean(change.reshape(-1, N_MICE), axis=1))):
+            way, of_both = np.sign([one.slope for one in of[0]]), both(*of)
+            found.append(of_both & (-way * changes >= FOUND_OCTAVES))
+            shown += [counted(of_both.sum(), len(of_both)), counted(found[-1].sum(), len(of_both))]
+        ceilings = [np.mean([fits[day].mean[-1] for fits, _ in mice]) for day in (0, -1)]
+        slopes = ", ".join(f"{np.mean([one.slope for one in of]):+.3f}" for of in trends)
+        print(
+            f"| {kind} | {shown[0]} ({ceilings[0]:.2f} to {ceilings[1]:.2f}; {slopes}) "
+            f"| {shown[1]} ({np.nanmean(change):+.2f}) | {shown[2]} | {shown[3]} |", flush=True,
+        )  # fmt: skip
+        if kind not in INFORM:
+            few(f"{kind}: both found, and the share", found[0].sum(), n)
+            few(f"{kind}: both found of {N_MICE} mice, and the share", found[1].sum(), n // N_MICE)
+        elif kind == "6 to 44 % inform":
+            hits = int(found[1].sum())
+            must(f"{kind}: found of {N_MICE} mice in 80 %; {counted(hits, n // N_MICE)}", hits >= 0.8 * n // N_MICE)
 
 
 def both(at_ceiling: Sequence[DayTrend | MiceTrend], at_half: Sequence[DayTrend | MiceTrend]) -> np.ndarray:
@@ -413,5 +422,5 @@ def slow_trials(quick: bool, n_jobs: int) -> None:
 
 def look_alikes(quick: bool, n_jobs: int) -> None:
     """Run the section "look-alikes"."""
-    for part in (signal, own_noise, shared_noise, regions, persistent_days, uneven_mice, told_by_others, slow_trials):
+    for part in (signal, own_noise, carrying_cells, regions, persistent_days, uneven_mice, told_by_others, slow_trials):
         part(quick, n_jobs)

@@ -26,17 +26,12 @@ FEATURES = {
     "second last choice": "covariance of the choice, less its mean at this stimulus, with the second last, minus the "
     "mean of those with the last and the third last",
     "earlier choices": "variance over the 6th to 10th last choice of such covariances",
-    "rhythm": "largest share of the variance of correct choices, less their mean at this contrast, that a wave of one "
-    "period between 20 and 200 trials explains",
 }
-#: Sessions that are simulated, and the probability of a flag if the model is right; of fewer, p of one of so many
-#: features could not reach it.
-N_SIMULATED, ALPHA = 479, 0.05
+#: Sessions that are simulated, and the probability of a flag if the model is right.
+N_SIMULATED, ALPHA = 399, 0.05
 N_BINS = 8
 #: Choices before those that the model knows one by one: how many trials ago.
 EARLIER = range(6, 11)
-#: Shortest and longest period of a rhythm, in trials; at least two periods are in a session.
-PERIODS = 20, 200
 
 
 @dataclass(frozen=True)
@@ -45,11 +40,11 @@ class PredictiveCheck:
 
     Attributes
     ----------
-    observed : (11,) float64
+    observed : (10,) float64
         NaN for a feature that the session does not have, such as choices after an error without an error.
-    median, low, high : (11,) float64
+    median, low, high : (10,) float64
         Median, 2.5th and 97.5th percentile of the simulated sessions.
-    p : (11,) float64
+    p : (10,) float64
         Two-sided; NaN where ``observed`` is.
     """
 
@@ -77,9 +72,9 @@ def predictive_check(
     """Return the predictive check of a session.
 
     It finds biases that jump or drift in ways that the model does not, habits that go further back than the five
-    choices which the model knows one by one, performance that rises and falls with one period, and stimuli that depend
-    on choices in other ways than repeats after errors. It hardly finds mice that tire or learn: these must be in the
-    model, as they are, and a session that passes is no proof of the model.
+    choices which the model knows one by one, and stimuli that depend on choices in other ways than repeats after
+    errors. It hardly finds mice that tire or learn: these must be in the model, as they are, and a session that passes
+    is no proof of the model.
 
     Source: Gelman, Meng & Stern 1996, *Posterior predictive assessment of model fitness via realized discrepancies*,
     Statistica Sinica 6.
@@ -111,7 +106,7 @@ def predictive_check(
 
 
 def session_features(sessions: Mapping[str, Array]) -> Array:
-    """Return the features of S sessions, (S, 11) float64; trials without a choice are left out.
+    """Return the features of S sessions, (S, 10) float64; trials without a choice are left out.
 
     Parameters
     ----------
@@ -123,7 +118,6 @@ def session_features(sessions: Mapping[str, Array]) -> Array:
     error = np.where(rewarded, 0.0, choice)
     t = np.linspace(-1, 1, choice.shape[1]) if choice.shape[1] > 1 else np.zeros(choice.shape[1])
     left_open = _beyond_stimulus(choice, responds, side * np.nan_to_num(contrast))
-    performance = _beyond_stimulus(rewarded.astype(float), responds, np.nan_to_num(contrast)) * responds
     followed = {lag: _followed(left_open, choice, responds, lag) for lag in (1, 2, 3, *EARLIER)}
     before = slice(None, -1), slice(1, None)
     earlier, later = ((slice(None), part) for part in before)
@@ -135,30 +129,16 @@ def session_features(sessions: Mapping[str, Array]) -> Array:
         _share(choice[later] == choice[earlier], won), _share(rewarded[later], wrong),
         _share(side[later] == side[earlier], wrong),
         followed[2] - (followed[1] + followed[3]) / 2, np.var([followed[lag] for lag in EARLIER], axis=0),
-        _rhythm(performance),
     ])  # fmt: skip
 
 
-def _beyond_stimulus(values: Array, responds: Array, stimuli: Array) -> Array:
-    """Return values (S, n), such as choices, less their mean, in each session, at the same stimulus."""
-    left_open = values.copy()
-    for level in np.unique(stimuli):
-        at_level = responds & (stimuli == level)
-        left_open -= at_level * np.nan_to_num(_share(values, at_level))[:, None]
+def _beyond_stimulus(choice: Array, responds: Array, signed_contrast: Array) -> Array:
+    """Return choices (S, n) less their mean, in each session, at the same stimulus."""
+    left_open = choice.copy()
+    for level in np.unique(signed_contrast):
+        at_level = responds & (signed_contrast == level)
+        left_open -= at_level * np.nan_to_num(_share(choice, at_level))[:, None]
     return left_open
-
-
-def _rhythm(values: Array) -> Array:
-    """Return the largest share of the sum of squares of (S, n) values that a wave explains, (S,); NaN without any."""
-    n = values.shape[1]
-    slowest, fastest = max(1 / PERIODS[1], 2 / max(n, 1)), 1 / PERIODS[0]
-    if slowest >= fastest:
-        return np.full(len(values), np.nan)
-    # twice as dense as independent ones
-    turns = 2j * np.pi * np.arange(n)[:, None] * np.arange(slowest, fastest, 1 / (2 * n))
-    power, total = np.abs(values @ np.exp(turns)) ** 2 * 2 / n, (values**2).sum(axis=1)
-    share: Array = np.divide(power.max(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
-    return share
 
 
 def _followed(left_open: Array, choice: Array, responds: Array, lag: int) -> Array:

@@ -187,7 +187,7 @@ def _of_one_quantity(means: Sequence[dict[str, Any]], differences: Sequence[dict
             if significant(found):
                 text = (
                     f"of log2 k* is found (p = {found:.2g}), but not that of log2 k_half (p = {half:.2g}), which the "
-                    "height of the ceilings does not move: k* may differ by its ceilings alone"
+                    "height of the ceilings hardly moves: k* may differ by its ceilings alone"
                 )
             else:
                 text = (

@@ -22,7 +22,6 @@ MICE = {
     "tires": "in the last third it guesses more and more",
     "learns": "it guesses at first, and less and less",
     "engages": "it guesses in periods of 40 trials on average",
-    "waves": "its share of guesses rises and falls, with one period of 80 to 150 trials",
     "quits": "in the last fifth most trials have no choice",
     "win-stay": "it repeats rewarded choices",
     "win-stay, lose-shift": "and leaves those that were not rewarded",
@@ -103,8 +102,6 @@ def _asleep(mouse: str, n: int, rng: np.random.Generator) -> np.ndarray:
         return 0.7 * (1 - t)
     if mouse == "engages":
         return 0.8 * (np.cumsum(rng.random(n) < 1 / 40) % 2)
-    if mouse == "waves":
-        return 0.45 * (1 + np.sin(2 * np.pi * (np.arange(n) / rng.uniform(80, 150) + rng.random())))
     return np.zeros(n)
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from support.mice import mouse_session
 
-from pipeline.behavior.check import FEATURES, N_SIMULATED, predictive_check, session_features
+from pipeline.behavior.check import FEATURES, predictive_check, session_features
 from pipeline.behavior.dynamic import fit_dynamic_psychometric
 
 
-def checked(trials: dict, n: int = N_SIMULATED):
+def checked(trials: dict, n: int = 399):
     return predictive_check(trials, fit_dynamic_psychometric(trials), n_simulated=n)
 
 
@@ -41,25 +41,7 @@ def features_by_a_loop(trials: dict) -> dict[str, float]:
         "side after error": np.mean([side[a] == side[b] for a, b in wrong]),
         "second last choice": after[1] - (after[0] + after[2]) / 2,
         "earlier choices": np.var(after[5:]),
-        "rhythm": rhythm_by_a_loop(trials, correct, n),
     }
-
-
-def rhythm_by_a_loop(trials: dict, correct: dict[int, int], n: int) -> float:
-    """Return the largest share of performance, less its mean at this contrast, that one wave explains."""
-    contrast = {t: np.fmax(trials["contrastLeft"][t], trials["contrastRight"][t]) for t in correct}
-    alike = {level: np.mean([correct[t] for t in correct if contrast[t] == level]) for level in contrast.values()}
-    x = np.zeros(n)
-    for t in correct:
-        x[t] = correct[t] - alike[contrast[t]]
-    shares = []
-    for i in range(10 * n):
-        frequency = max(1 / 200, 2 / n) + i / (2 * n)
-        if frequency >= 1 / 20:
-            break
-        angle = 2 * np.pi * frequency * np.arange(n)
-        shares.append(2 / n * ((x @ np.cos(angle)) ** 2 + (x @ np.sin(angle)) ** 2) / (x @ x))
-    return max(shares)
 
 
 def test_features_by_a_loop():
@@ -95,14 +77,6 @@ def test_mouse_that_repeats_a_choice_before_those_in_the_model_is_found():
     assert sum(found) >= 5, found
 
 
-@pytest.mark.slow
-def test_mouse_whose_guessing_comes_and_goes_with_one_period_is_found():
-    sessions = [mouse_session("waves", 400, np.random.default_rng([seed, 92])) for seed in range(8)]
-    place = list(FEATURES).index("rhythm")
-    found = [check.p[place] <= 0.005 for check in map(checked, sessions)]
-    assert sum(found) >= 5, found
-
-
 def test_stimuli_that_avoid_the_last_error_are_not_imitated():
     trials = mouse_session("stationary", 500, np.random.default_rng(0))
     side = np.where(np.isfinite(trials["contrastLeft"]), 1.0, -1.0)
@@ -117,7 +91,7 @@ def test_stimuli_that_avoid_the_last_error_are_not_imitated():
     trials["feedbackType"] = np.where(trials["choice"] == side, 1.0, -1.0)
     check = checked(trials)
     assert not check.imitated
-    assert check.p[list(FEATURES).index("side after error")] == pytest.approx(2 / 480)
+    assert check.p[list(FEATURES).index("side after error")] == pytest.approx(2 / 400)
 
 
 def test_session_without_errors_has_no_features_of_them():
@@ -126,7 +100,7 @@ def test_session_without_errors_has_no_features_of_them():
     trials["feedbackType"] = np.ones(60)
     check = checked(trials, 50)
     missing = [name for name, p in zip(FEATURES, check.p, strict=True) if np.isnan(p)]
-    assert missing == ["after error", "side after error", "rhythm"]
+    assert missing == ["after error", "side after error"]
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
