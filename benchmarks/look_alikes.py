@@ -18,7 +18,7 @@ from scipy.stats import binomtest, linregress
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.mice import autoregressive, mouse_and_state, mouse_session, planted
-from support.populations import Population, population
+from support.populations import EPS, Population, population
 from support.simulated_days import frames_level
 
 from pipeline.decoding import (
@@ -34,6 +34,7 @@ from pipeline.decoding import (
     target_labels,
     trial_strata,
 )
+from pipeline.decoding.code_spread import FOUND_OCTAVES, code_spread
 from pipeline.decoding.drift import change_over_days
 from pipeline.decoding.fits.ceilings import NOTED_OCTAVES, k_of_shape
 from pipeline.decoding.fits.uncertainty import score_interval
@@ -107,17 +108,22 @@ def few(text: str, hits: int, n: int) -> None:
 
 # ------------------------------------------------------------------------------------------------------- own noise
 
-#: Variance of each cell's own noise on the last day, relative to that on the first.
-OWN_NOISE = {"same": 1.0, "doubles": 2.0, "halves": 0.5}
+#: Variance of each cell's own noise on the last day, relative to that on the first, and in how many of 100 cells.
+OWN_NOISE = {
+    "same": (1.0, 100), "doubles": (2.0, 100), "halves": (0.5, 100),
+    "tenfold in 40 %": (10.0, 40), "a tenth in 40 %": (0.1, 40),
+}  # fmt: skip
 
 
-def noisy_mouse(kind: str, number: int) -> tuple[list[CurveFit], list[float]]:
+def noisy_mouse(kind: str, number: int) -> tuple[list[CurveFit], list[tuple[float, float]]]:
     """Return the curves and the noise levels of the days of a mouse whose cells respond the same on all of them."""
     cells = population("limited", 100, np.random.default_rng([number, 48]))
+    change, n_cells = OWN_NOISE[kind]
     # noise that halves, from twice of what it is in the other mice
-    own = np.geomspace(1, OWN_NOISE[kind], N_DAYS) * cells.own / min(OWN_NOISE[kind], 1)
+    own = np.geomspace(1, change, N_DAYS)[:, None] * cells.own / min(change, 1)
+    own = np.where(np.random.default_rng([number, 51]).permutation(100) < n_cells, own, cells.own)
     fits, levels = [], []
-    for day, variance in enumerate(own.tolist()):
+    for day, variance in enumerate(own):
         seed = [list(OWN_NOISE).index(kind), number, day]
         noisy = replace(cells, own=variance)
         fits.append(day_curve(noisy, 1.0, N_TRIALS, [*seed, 49]))
@@ -134,15 +140,18 @@ def own_noise(quick: bool, n_jobs: int) -> None:
     )
     print(f"and of half of d'^2 in one direction (mean slopes), and of the means of {N_MICE} mice; and with a note:\n")
     print(f"| own noise | both | and noted | both of {N_MICE} mice | and noted | mice noted |\n|{'---|' * 6}")
+    octaves = []
     for kind in OWN_NOISE:
         mice = list(in_processes(partial(noisy_mouse, kind), range(n), n_jobs))
-        change = np.array([change_over_days(np.log2(levels), range(N_DAYS)) for _, levels in mice])
+        # of the median of the cells, and of their mean
+        change = np.array([[change_over_days(of, range(N_DAYS)) for of in np.log2(levels).T] for _, levels in mice])
+        octaves.append(f"{kind} {change[:, 0].mean():+.2f}, {change[:, 1].mean():+.2f}")
         trends = [[code_trend(fits, range(N_DAYS), at=at) for fits, _ in mice] for at in ("ceiling", "half")]
         groups = [[mice_trend(of[i : i + N_MICE]) for i in range(0, n, N_MICE)] for of in trends]
         of_mice, of_groups = both(*trends), both(*groups)
-        noisy = np.abs(change) >= NOISE_OCTAVES
+        noisy = (np.abs(change) >= NOISE_OCTAVES).any(axis=1)
         # as `meso mice` notes it: half of the change of one mouse, on average
-        noisy_groups = np.abs(change.reshape(-1, N_MICE).mean(axis=1)) >= NOISE_OCTAVES / 2
+        noisy_groups = (np.abs(change.reshape(-1, N_MICE, 2).mean(axis=1)) >= NOISE_OCTAVES / 2).any(axis=1)
         slopes = ", ".join(f"{np.mean([one.slope for one in of]):+.3f}" for of in trends)
         cells = [
             f"{counted(of_mice.sum(), n)} ({slopes})", f"{(of_mice & noisy).sum()}",
@@ -156,6 +165,78 @@ def own_noise(quick: bool, n_jobs: int) -> None:
         expected = binomtest(int(noisy.sum()), n).proportion_ci(0.95)
         must(f"own noise {kind}: noted in {'95 % at least' if kind != 'same' else '5 % at most'} (not excluded)",
              expected.high >= 0.95 if kind != "same" else expected.low <= 0.05)  # fmt: skip
+    print(f"\nChange of log2 of the noise level, median of the cells and mean: {'; '.join(octaves)}.")
+
+
+# ------------------------------------------------------------------------------------------ cells that carry the signal
+
+#: What changes from the first to the last day, where each cell responds as before: the variance of the noise along the
+#: signal, in units of the squared signal, or the size of all signals.
+SHARED_NOISE = {"shared noise grows": (0.1, 0.6), "shared noise falls": (0.6, 0.1)}
+SIGNALS = {"signal grows to AUC 1": (1.5, 3.5)}
+#: Share of the cells that inform on the first and the last day, with as much signal in all of them together.
+INFORM = {"6 to 44 % inform": (0.06, 0.44), "44 to 6 % inform": (0.44, 0.06), "15 to 44 % inform": (0.15, 0.44)}
+#: Share of the cells of another cell's activity on the last day, as they were matched wrongly.
+LOST = {"up to 40 % mismatched": 0.4}
+
+
+def days_of(kind: str, number: int) -> tuple[list[Population], list[float]]:
+    """Return the cells of a mouse on its days, and the size of the signal."""
+    rng = np.random.default_rng([number, 52])
+    cells, order, ones = population("limited", 100, rng), rng.permutation(100), [1.0] * N_DAYS
+    if kind in SHARED_NOISE:
+        return [replace(cells, eps=float(eps)) for eps in np.geomspace(*SHARED_NOISE[kind], N_DAYS)], ones
+    if kind in SIGNALS:
+        return [cells] * N_DAYS, np.geomspace(*SIGNALS[kind], N_DAYS).tolist()
+    if kind in LOST:
+        lost = [order < round(100 * share) for share in np.linspace(0, LOST[kind], N_DAYS)]
+        return [replace(cells, delta=np.where(one, 0.0, cells.delta)) for one in lost], ones
+    informs = [order < round(100 * share) for share in np.geomspace(*INFORM[kind], N_DAYS)]
+    sizes = [np.where(one, np.sqrt(24 / one.sum()), 0.0) for one in informs]
+    return [Population(one * np.sign(cells.delta), EPS) for one in sizes], ones
+
+
+def carrying_mouse(kind: str, number: int) -> tuple[list[CurveFit], float]:
+    """Return the curves of the days of a mouse, and how the share of the cells that carry the signal changes."""
+    fits, spread = [], []
+    for day, (cells, gain) in enumerate(zip(*days_of(kind, number), strict=True)):
+        seed = [sum(map(ord, kind)), number, day, 53]
+        X, y = cells.sample(N_TRIALS, np.random.default_rng(seed))
+        X = X + (gain - 1) * (y[:, None] - 0.5) * cells.delta
+        spread.append(np.log2(code_spread(X, y)))
+        fits.append(day_curve(cells, gain, N_TRIALS, seed))
+    known = np.isfinite(spread)
+    return fits, change_over_days(np.array(spread)[known], np.arange(N_DAYS)[known]) if known.sum() > 1 else np.nan
+
+
+def carrying_cells(quick: bool, n_jobs: int) -> None:
+    """Print how often the code seems to change where each cell responds as before, and where it does change."""
+    n = 10 if quick else 40
+    print(f"\n{n} mice, {N_DAYS} days of {N_TRIALS} trials, 100 cells: p <= .05 of k* and of half of d'^2 in one")
+    print("direction (ceilings, mean slopes); and the share of the cells that carry the signal changes (its log2):\n")
+    print(f"| truth | both | and the share | both of {N_MICE} mice | and the share |\n|{'---|' * 5}")
+    for kind in (*SHARED_NOISE, *SIGNALS, *LOST, *INFORM):
+        mice = list(in_processes(partial(carrying_mouse, kind), range(n), n_jobs))
+        change = np.array([one for _, one in mice])
+        trends = [[code_trend(fits, range(N_DAYS), at=at) for fits, _ in mice] for at in ("ceiling", "half")]
+        groups = [[mice_trend(of[i : i + N_MICE]) for i in range(0, n, N_MICE)] for of in trends]
+        found, shown = [], []
+        for of, changes in ((trends, change), (groups, np.nanmean(change.reshape(-1, N_MICE), axis=1))):
+            way, of_both = np.sign([one.slope for one in of[0]]), both(*of)
+            found.append(of_both & (-way * changes >= FOUND_OCTAVES))
+            shown += [counted(of_both.sum(), len(of_both)), counted(found[-1].sum(), len(of_both))]
+        ceilings = [np.mean([fits[day].mean[-1] for fits, _ in mice]) for day in (0, -1)]
+        slopes = ", ".join(f"{np.mean([one.slope for one in of]):+.3f}" for of in trends)
+        print(
+            f"| {kind} | {shown[0]} ({ceilings[0]:.2f} to {ceilings[1]:.2f}; {slopes}) "
+            f"| {shown[1]} ({np.nanmean(change):+.2f}) | {shown[2]} | {shown[3]} |", flush=True,
+        )  # fmt: skip
+        if kind not in INFORM:
+            few(f"{kind}: both found, and the share", found[0].sum(), n)
+            few(f"{kind}: both found of {N_MICE} mice, and the share", found[1].sum(), n // N_MICE)
+        elif kind == "6 to 44 % inform":
+            hits = int(found[1].sum())
+            must(f"{kind}: found of {N_MICE} mice in 80 %; {counted(hits, n // N_MICE)}", hits >= 0.8 * n // N_MICE)
 
 
 def both(at_ceiling: Sequence[DayTrend | MiceTrend], at_half: Sequence[DayTrend | MiceTrend]) -> np.ndarray:
@@ -341,5 +422,5 @@ def slow_trials(quick: bool, n_jobs: int) -> None:
 
 def look_alikes(quick: bool, n_jobs: int) -> None:
     """Run the section "look-alikes"."""
-    for part in (signal, own_noise, regions, persistent_days, uneven_mice, told_by_others, slow_trials):
+    for part in (signal, own_noise, carrying_cells, regions, persistent_days, uneven_mice, told_by_others, slow_trials):
         part(quick, n_jobs)

@@ -397,13 +397,16 @@ def found_trends(quick: bool, n_jobs: int) -> None:
     for truth in TRUTHS:
         for n_days in (4, 8):
             curves = mice(truth, n_days, n_mice, n_bank, partial(in_processes, n_jobs=n_jobs))
-            noted, noisy = (
+            # of the noise of traces median and mean of the cells
+            octaves = np.log2(measured(day_noise, truth, n_days, n_mice, n_bank))
+            noted, noisy, part = (
                 np.array([abs(change_over_days(values, np.arange(n_days))) >= least for values in of_mice])
                 for of_mice, least in (
                     (measured(day_drift, truth, n_days, n_mice, n_bank), NOTED_CHANGE),
-                    (np.log2(measured(day_noise, truth, n_days, n_mice, n_bank)), NOTED_OCTAVES),
+                    (octaves[..., 0], NOTED_OCTAVES), (octaves[..., 1], NOTED_OCTAVES),
                 )
-            )
+            )  # fmt: skip
+            noisy |= part
             found = {name: [trend(one, np.arange(n_days)) for one in curves] for name, trend in TRENDS.items()}
             significant = {name: np.array([(t.p, t.fixed_p) for t in of]) <= 0.05 for name, of in found.items()}
             slopes = {name: np.array([t.slope for t in of]) for name, of in found.items()}

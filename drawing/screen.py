@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,8 +16,9 @@ from pipeline.decoding.fits.power import MOST_MICE
 from pipeline.errors import SettingsError
 from pipeline.text import METRICS, counted, p_text, printable
 from schemas.decoding.cohorts import MiceRun, Power
+from schemas.decoding.finding import OF_DAYS
 from schemas.decoding.results import Failure, NDCRun, TargetRun
-from schemas.decoding.rows import p_of, p_of_both
+from schemas.decoding.rows import p_of
 from schemas.decoding.survivorship import differences
 
 #: Headings of a table of curves, by column of ``shown_result``.
@@ -143,29 +145,40 @@ def trend_lines(target: TargetRun) -> list[str]:
     }
     lines = {one: f"{head} {day_trend_text(trends[one])}" for one, head in heads.items() if one in trends}
     if "half_k" in lines:
-        lines["half_k"] += code_text(trends["code_k"], trends["half_k"], target.doubts)
+        lines["half_k"] += code_text(trends, target.doubts, target.spread)
     return list(lines.values())
 
 
-def code_text(code: dict[str, Any], half: dict[str, Any], doubts: Sequence[str] = ()) -> str:
+def code_text(trends: Mapping[str, dict[str, Any]], doubts: Sequence[str] = (), spread: float = math.nan) -> str:
     """Return what k* and k_half have in common: a change of the code is one that both have, and nothing else explains.
+
+    Parameters
+    ----------
+    trends : mapping of str to dict
+        As ``TargetRun.day_trends``.
+    doubts, spread
+        As of a TargetRun.
 
     Examples
     --------
     >>> alone = {"day_slope": -0.2, "fixed_p": 0.01, "day_p": 0.2}
-    >>> code_text(alone, {**alone, "fixed_p": 0.03}), code_text(alone, {**alone, "day_slope": 0.1})
-    ('; both: these days p = 0.030, beyond the scatter of days p = 0.200', '; not in one direction: no change of both')
-    >>> code_text(alone, alone, ["noise of the traces changes as well"]).partition("p = 0.200")[2]
+    >>> found = {"code_k": alone, "half_k": {**alone, "fixed_p": 0.03}}
+    >>> code_text(found, spread=1.0).partition("p = 0.200")[2]
+    '; the share of the cells that carry the signal changes by +100%'
+    >>> code_text({**found, "half_k": {**alone, "day_slope": 0.1}})
+    '; not in one direction: no change of both'
+    >>> code_text(found, ["noise of the traces changes as well"]).partition("p = 0.200")[2]
     '; no finding of the code: noise of the traces changes as well'
     """
-    if code["day_slope"] is None or half["day_slope"] is None:
+    if any(trends[quantity]["day_slope"] is None for quantity in ("code_k", "half_k")):
         return ""
-    if code["day_slope"] * half["day_slope"] <= 0:
+    if not OF_DAYS.direction(trends):
         return "; not in one direction: no change of both"
-    names = {"fixed_p": "these days", "day_p": "beyond the scatter of days"}
-    found = [f"{names[column]} {p_text(p)}" for column, p in p_of_both(code, half).items()]
-    but = f"; no finding of the code: {', '.join(doubts)}" if doubts else ""
-    return f"; both: {', '.join(found)}{but}" if found else ""
+    if not (text := OF_DAYS.text(trends)):
+        return ""
+    if doubts:
+        return f"; both: {text}; no finding of the code: {', '.join(doubts)}"
+    return f"; both: {text}" + (f"; {OF_DAYS.shown(spread)}" if OF_DAYS.is_found(trends) else "")
 
 
 def day_trend_text(trend: dict[str, Any]) -> str:
@@ -181,7 +194,7 @@ def day_trend_text(trend: dict[str, Any]) -> str:
 
     text = f"changes by {trend['day_slope']:+.{digits}f} per day"
     text += "" if trend["fixed_low"] is None else f"; these days {interval('fixed')}"
-    beyond = "needs four days" if trend["day_low"] is None else interval("day")
+    beyond = "needs four days" if trend["day_low"] is None else f"(taken to be independent) {interval('day')}"
     return f"{text}; beyond the scatter of days {beyond}; {_sessions(trend['n_days'])}{left_out}"
 
 

@@ -97,8 +97,8 @@ def trial_features(
     return features[usable], outcome
 
 
-def noise_level(fovs: Sequence[FOVCells], trials: Mapping[str, np.ndarray]) -> float:
-    """Return the median noise level of the cells between the trials; NaN if none has one.
+def noise_level(fovs: Sequence[FOVCells], trials: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """Return median and geometric mean of the noise levels of the cells between the trials; NaN if none has one.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def noise_level(fovs: Sequence[FOVCells], trials: Mapping[str, np.ndarray]) -> f
         out: cells that respond more, or to more, are no noisier. See ``pipeline.signals.noise``.
     """
     step = noise_cell_step(sum(len(fov.columns) for fov in fovs))
-    return median_noise(fov_noise_levels(fov, fov.traces, trials, step) for fov in fovs)
+    return noise_of_cells(fov_noise_levels(fov, fov.traces, trials, step) for fov in fovs)
 
 
 def noise_cell_step(n_cells: int) -> int:
@@ -127,11 +127,16 @@ def fov_noise_levels(fov: FOVCells, traces: np.ndarray, trials: Mapping[str, np.
     return noise_levels(traces[::step], fov.frame_times, fov.signal, left_out)
 
 
-def median_noise(levels: Iterable[np.ndarray]) -> float:
-    """Return the median of the noise levels of the cells of all FOVs; NaN if none has one."""
+def noise_of_cells(levels: Iterable[np.ndarray]) -> tuple[float, float]:
+    """Return median and geometric mean of the noise levels of the cells of all FOVs; NaN if none has one.
+
+    The median is that of most cells; a minority that is noisier, or less noisy, moves the mean.
+    """
     of_all = np.concatenate(list(levels))
     known = of_all[np.isfinite(of_all)]
-    return float(np.median(known)) if len(known) else np.nan
+    if not len(known):
+        return np.nan, np.nan
+    return float(np.median(known)), float(np.exp(np.mean(np.log(known))))
 
 
 def _within(times: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:

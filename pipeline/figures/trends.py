@@ -60,7 +60,7 @@ def trends_over_days(
 ) -> StyledFigure:
     """Draw the trends of each target, one column per target, above what else changed over the days.
 
-    Rows from the top: k* at the own ceiling, and k with half of d'^2, which the height of the ceiling does not move
+    Rows from the top: k* at the own ceiling, and k with half of d'^2, which the height of the ceiling hardly moves
     (did the code change); k at the common score and the score of k cells (are fewer cells enough), with the ceiling of
     each day; performance.
 

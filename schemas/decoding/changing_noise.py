@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,11 @@ class Kind:
         """Return by how much the line through the values of sessions changes; NaN with fewer than two days."""
         return change_over_days(self.scaled(values), [dates[eid].toordinal() for eid in values])
 
+    def is_of(self, task: dict[str, Any]) -> bool:
+        """Return whether the curves of a row of NDCTask with NDCParams have such noise."""
+        # trials shuffled for each cell have no noise that cells share
+        return not (self.column == "drift_share" and settings_of(task).trial_shuffled)
+
     def shown(self, change: float) -> str:
         """Return a change as text."""
         return f"{2**change - 1:+.0%}" if self.in_octaves else f"{change:+.2f}"
@@ -60,7 +65,9 @@ class Kind:
 
 DRIFT = Kind("drift_share", "drift within sessions", NOTED_CHANGE)
 NOISE = Kind("noise_level", "noise of the traces", NOTED_OCTAVES, in_octaves=True)
-KINDS = (DRIFT, NOISE)
+#: Of a minority of the cells, which the median does not show; looked at only where that changes too little for a note.
+PART = Kind("noise_mean", "noise of a part of the traces", NOTED_OCTAVES, in_octaves=True)
+KINDS = (DRIFT, NOISE, PART)
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,14 @@ def note_on(kind: Kind, found: Mapping[str, Change], dates: Mapping[str, datetim
             "changes the shape of curves: a trend of the code may be of this; trial_shuffled=True gives curves without "
             "it"
         )
+    if kind is PART:
+        return (
+            f"{names}: a part of the traces is {'noisier' if more else 'less noisy'} from day to day (geometric mean "
+            f"of the cells' noise level {low:.3g} on {at_low}, {high:.3g} on {at_high}; {kind.shown(first.change)} "
+            "along the line over the days, while the median hardly changes). With the noise that cells have of their "
+            f"own k* and k_half {'rise' if more else 'fall'} together, although the cells respond as before: a trend "
+            "of both is no finding of the code"
+        )
     return (
         f"{names}: the traces are {'noisier' if more else 'less noisy'} from day to day (noise level {low:.3g} on "
         f"{at_low}, {high:.3g} on {at_high}; {kind.shown(first.change)} along the line over the days). With the noise "
@@ -112,9 +127,66 @@ def note_on(kind: Kind, found: Mapping[str, Change], dates: Mapping[str, datetim
     )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What is measured of the sessions of several mice.
+
+    Attributes
+    ----------
+    tasks : sequence of dict
+        Rows of NDCTask with those of NDCParams, and the subject.
+    question_of : mapping of str to str
+        Question by key of NDCParams.
+    dates : mapping of str to date
+        Of each session.
+    values : mapping of str to mapping
+        By column and task the values of the sessions of which they are known.
+    """
+
+    tasks: Sequence[dict[str, Any]]
+    question_of: Mapping[str, str]
+    dates: Mapping[str, datetime.date]
+    values: Mapping[str, Mapping[tuple[str, str], Mapping[str, float]]]
+
+    @classmethod
+    def of(cls, tasks: Sequence[dict[str, Any]], question_of: Mapping[str, str]) -> Measured:
+        """Read what is stored."""
+        keys = [{name: task[name] for name in ("session_set", "ndc_params")} for task in tasks]
+        dated = Session.proj("session_date")
+        dates: dict[str, datetime.date] = {}
+        values: dict[str, dict[tuple[str, str], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+        of_features = (NOISE.column, PART.column, "code_spread")
+        for columns, table in (
+            ((DRIFT.column,), NDCComparison.Drift), (of_features, TrialFeatures.proj(*of_features)),
+        ):  # fmt: skip
+            for row in ((table & keys) * dated).to_dicts():
+                dates[row["eid"]] = row["session_date"]
+                for column in columns:
+                    if row[column] is not None:  # several comparisons of a task have the same drift
+                        values[column][row["session_set"], row["ndc_params"]][row["eid"]] = row[column]
+        return cls(tasks, question_of, dates, values)
+
+    def changes(self, kind: Kind, is_known: Callable[[dict[str, Any]], bool]) -> dict[str, dict[str, float]]:
+        """Return by question and subject the change over the days, of tasks of which it is known."""
+        return self._each(is_known, kind, lambda of_task: kind.change(of_task, self.dates))
+
+    def levels(self, kind: Kind, is_known: Callable[[dict[str, Any]], bool]) -> dict[str, dict[str, float]]:
+        """Return by question and subject the mean over the days, likewise."""
+        return self._each(is_known, kind, lambda of_task: float(np.mean(kind.scaled(of_task))))
+
+    def _each(
+        self, is_known: Callable[[dict[str, Any]], bool], kind: Kind, of: Callable[[Mapping[str, float]], float]
+    ) -> dict[str, dict[str, float]]:  # fmt: skip
+        found: dict[str, dict[str, float]] = defaultdict(dict)
+        for task in self.tasks:
+            of_task = self.values[kind.column].get((task["session_set"], task["ndc_params"]), {})
+            if of_task and is_known(task) and np.isfinite(one := of(of_task)):
+                found[self.question_of[task["ndc_params"]]][task["subject"]] = one
+        return found
+
+
 def notes_on_mice(
-    tasks: Sequence[dict[str, Any]], question_of: Mapping[str, str], names: Mapping[str, str],
-    differences: Sequence[dict[str, Any]] = (),
+    measured: Measured, names: Mapping[str, str], differences: Sequence[dict[str, Any]] = ()
 ) -> list[str]:  # fmt: skip
     """Return a note for each question of which the mice have noise that changes over days, in one direction on average.
 
@@ -122,77 +194,48 @@ def notes_on_mice(
 
     Parameters
     ----------
-    tasks : sequence of dict
-        Rows of NDCTask with those of NDCParams, and the subject.
-    question_of : mapping of str to str
-        Question by key of NDCParams.
+    measured : Measured
     names : mapping of str to str
         Name of each question.
     differences : sequence of dict
         Rows of NDCPopulation.Difference.
     """
-    dates, values = _stored(tasks)
-    notes = []
+    notes: list[str] = []
+    noted: set[str] = set()  # questions of which the noise of most cells changes
     for kind in KINDS:
-        changes: dict[str, dict[str, float]] = defaultdict(dict)
-        for task in tasks:
-            of_task = values[kind.column].get((task["session_set"], task["ndc_params"]), {})
-            change = kind.change(of_task, dates)
-            if np.isfinite(change) and not (kind is DRIFT and settings_of(task).trial_shuffled):
-                changes[question_of[task["ndc_params"]]][task["subject"]] = change
-        for question, of_mice in changes.items():
+        for question, of_mice in measured.changes(kind, kind.is_of).items():
             mean = float(np.mean(list(of_mice.values())))
-            if abs(mean) >= kind.least * OF_MEAN:
+            if abs(mean) >= kind.least * OF_MEAN and not (kind is PART and question in noted):
+                noted |= {question} if kind is NOISE else set()
                 each = ", ".join(f"{subject} {kind.shown(one)}" for subject, one in sorted(of_mice.items()))
                 notes.append(
                     f"{names[question]}: {kind.name} changes over the days by {kind.shown(mean)} on average ({each}). "
                     "It moves k* and k_half although the cells respond as before: a mean slope of both is no finding "
                     "of the code"
                 )
-    return notes + _notes_on_pairs(tasks, question_of, values, differences)
+    return notes + _notes_on_pairs(measured, differences)
 
 
-def _notes_on_pairs(
-    tasks: Sequence[dict[str, Any]], question_of: Mapping[str, str],
-    values: Mapping[str, Mapping[tuple[str, str], Mapping[str, float]]], differences: Sequence[dict[str, Any]],
-) -> list[str]:  # fmt: skip
+def _notes_on_pairs(measured: Measured, differences: Sequence[dict[str, Any]]) -> list[str]:
     """Return a note for each pair of questions whose k differs within mice, if their noise does on average."""
     of_code = [row for row in differences if row["quantity"] in ("code_k", "half_k") and row["level_p"] is not None]
     found = {(row["question"], row["other_question"]): row["pair_name"] for row in of_code
              if significant(row["level_p"])}  # fmt: skip
-    notes = []
+    signals = {measured.question_of[task["ndc_params"]]: settings_of(task).signal for task in measured.tasks}
+    notes: list[str] = []
+    noted: set[str] = set()  # pairs of which the noise of most cells differs
     for kind in KINDS:
-        mean: dict[str, dict[str, float]] = defaultdict(dict)  # over the days of a mouse, by question
-        signals: dict[str, str] = {}
-        for task in tasks:
-            question, settings = question_of[task["ndc_params"]], settings_of(task)
-            of_task = values[kind.column].get((task["session_set"], task["ndc_params"]), {})
-            if of_task and not (kind is DRIFT and settings.trial_shuffled):
-                mean[question][task["subject"]] = float(np.mean(kind.scaled(of_task)))
-            signals[question] = settings.signal
+        mean = measured.levels(kind, kind.is_of)
         for (first, second), name in found.items():
-            if kind is NOISE and signals[first] != signals[second]:  # levels of two signals have no common unit
+            if kind is not DRIFT and signals[first] != signals[second]:  # levels of two signals have no common unit
                 continue
             pairs = [mean[second][one] - mean[first][one] for one in mean[first] if one in mean[second]]
-            if pairs and abs(average := float(np.mean(pairs))) >= kind.least * OF_MEAN:
+            if not pairs or (kind is PART and name in noted):
+                continue
+            if abs(average := float(np.mean(pairs))) >= kind.least * OF_MEAN:
+                noted |= {name} if kind is NOISE else set()
                 notes.append(
                     f"{name}: {kind.name} differs by {kind.shown(average)} on average over mice. It moves k* and "
                     "k_half although cells respond alike: a difference of both is no finding of the code"
                 )
     return notes
-
-
-def _stored(
-    tasks: Sequence[dict[str, Any]],
-) -> tuple[dict[str, datetime.date], dict[str, dict[tuple[str, str], dict[str, float]]]]:
-    """Return the date of each session, and by kind of noise and task the values of its sessions that are known."""
-    keys = [{name: task[name] for name in ("session_set", "ndc_params")} for task in tasks]
-    dated = Session.proj("session_date")
-    dates: dict[str, datetime.date] = {}
-    values: dict[str, dict[tuple[str, str], dict[str, float]]] = {kind.column: defaultdict(dict) for kind in KINDS}
-    for kind, table in ((DRIFT, NDCComparison.Drift), (NOISE, TrialFeatures.proj("noise_level"))):
-        for row in ((table & keys) * dated).to_dicts():
-            dates[row["eid"]] = row["session_date"]
-            if row[kind.column] is not None:  # several comparisons of a task have the same drift
-                values[kind.column][row["session_set"], row["ndc_params"]][row["eid"]] = row[kind.column]
-    return dates, values

@@ -15,7 +15,8 @@ from pipeline.decoding.fits.mice import MOST_WEIGHT
 from pipeline.decoding.fits.power import mice_needed, trend_power
 from pipeline.decoding.nulls import TARGETS
 from pipeline.errors import ArgumentError, DataError, NotFoundError
-from schemas.decoding.changing_noise import notes_on_mice
+from schemas.decoding import finding
+from schemas.decoding.changing_noise import Measured, notes_on_mice
 from schemas.decoding.over_mice import question_of
 from schemas.decoding.tables import NDCCohort, NDCParams, NDCPopulation, NDCResult, NDCTask, settings_of
 from schemas.queries.errors import errors_of
@@ -143,8 +144,11 @@ def stored_mice(cohort: dict, notes: Sequence[str] = ()) -> MiceRun:
     differences = (NDCPopulation.Difference & cohort).to_dicts(order_by="pair_name, quantity")
     errors = [row["message"] for row in errors_of([NDCPopulation], cohort)]
     missing = [] if NDCPopulation & cohort or errors else ["sessions of these mice have no curve yet: meso populate"]
-    remarks = [*notes, *errors, *missing, *_lopsided(slopes, means), *_of_one_quantity(means, differences),
-               *(notes_on_mice(tasks, question, name_of, differences) if means else [])]  # fmt: skip
+    remarks = [*notes, *errors, *missing, *_lopsided(slopes, means), *_of_one_quantity(means, differences)]
+    if means:
+        measured = Measured.of(tasks, question)
+        remarks += notes_on_mice(measured, name_of, differences)
+        remarks += finding.notes_on_mice(measured, name_of, means, differences)
     return MiceRun(cohort, sorted(set(subject_of.values())), slopes, means, differences, list(dict.fromkeys(remarks)))
 
 
@@ -183,7 +187,7 @@ def _of_one_quantity(means: Sequence[dict[str, Any]], differences: Sequence[dict
             if significant(found):
                 text = (
                     f"of log2 k* is found (p = {found:.2g}), but not that of log2 k_half (p = {half:.2g}), which the "
-                    "height of the ceilings does not move: k* may differ by its ceilings alone"
+                    "height of the ceilings hardly moves: k* may differ by its ceilings alone"
                 )
             else:
                 text = (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,10 @@ from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
 from pipeline.settings.curves import CHANGING
 from schemas.behavior import ChoiceModel
-from schemas.decoding.changing_noise import DRIFT, KINDS, NOISE, Change, Kind, note_on, noted_change
+from schemas.decoding.changing_noise import DRIFT, KINDS, NOISE, PART, Change, Kind, note_on, noted_change
+from schemas.decoding.finding import OF_DAYS, SPREAD, knows_spread
 from schemas.decoding.naming import asked_notes, dates_of, names_of
-from schemas.decoding.rows import p_of, p_of_both
+from schemas.decoding.rows import p_of
 from schemas.decoding.same_signal import different_signals, note_of
 from schemas.decoding.tables import (
     NDCComparison,
@@ -49,7 +51,7 @@ COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
     "k_star_continuous", "k_half", "ceiling", "n_cells", "n_decoded", "p_curve", "q_value", "q_least", "verdict",
     "asymptote",
-    "k50", "k90", "k95", "performance", "drift_share", "noise_level",
+    "k50", "k90", "k95", "performance", "drift_share", "noise_level", "noise_mean", "code_spread",
     "signal", "event", "win_start", "win_end", "metric", "delta", "r",
     "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
@@ -104,6 +106,8 @@ class TargetRun:
         comparisons have no half_k.
     doubts : tuple of str
         Why a trend of the code is no finding of it: what else changes over the days, and moves k* and k_half.
+    spread : float
+        Change over the days, along their line, of log2 of the share of the cells that carry the signal; NaN: not known.
     """
 
     name: str
@@ -114,6 +118,7 @@ class TargetRun:
     failures: list[Failure]
     day_trends: dict[str, dict[str, Any]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    spread: float = math.nan
 
 
 @dataclass(repr=False)
@@ -314,11 +319,12 @@ class _Stored:
         #: Rows of Session of the set, and their dates.
         self.members = (Session * SessionSet.Member.proj() & self.session_set).to_dicts()
         self.dates = {row["eid"]: row["session_date"] for row in self.members}
-        features = (TrialFeatures & self.session_set & self.params).proj("feature_signal", "noise_level").to_dicts()
+        columns = ("feature_signal", NOISE.column, PART.column, SPREAD.column)
+        features = (TrialFeatures & self.session_set & self.params).proj(*columns).to_dicts()
         #: Signal ("deconvolved", "fluorescence") by settings and session, for sessions with usable trials.
         self.signals = {(row["ndc_params"], row["eid"]): row["feature_signal"] for row in features}
-        #: Noise level of the traces by settings and session; None: not known, of a former version.
-        self.noise = {(row["ndc_params"], row["eid"]): row["noise_level"] for row in features}
+        #: Rows of TrialFeatures with what is measured by settings and session; None: of a former version.
+        self.measured = {(row["ndc_params"], row["eid"]): row for row in features}
         self.results = self._results()
         #: Rows of NDCComparison.Trend by settings; and of DayTrend by settings and quantity.
         self.grid_trends = {row["ndc_params"]: row for row in (NDCComparison.Trend & self.family).to_dicts()}
@@ -327,6 +333,10 @@ class _Stored:
         self.compared = self._compared()
         #: By kind of noise the targets of which it changes over the days.
         self.changing = {kind: self._changing(kind) for kind in KINDS}
+        # where that of most cells changes, that of a part is not worth a word
+        self.changing[PART] = {
+            name: change for name, change in self.changing[PART].items() if name not in self.changing[NOISE]
+        }
 
     def _results(self) -> list[dict[str, Any]]:
         """Return the rows of NDCResult by date, with their rows of NDCResult.Curve under 'curve'."""
@@ -352,6 +362,7 @@ class _Stored:
                  if row["key"]["ndc_params"] == one["ndc_params"]],
                 {} if eids else self.day_trends.get(one["ndc_params"], {}),
                 () if eids else self._doubts(name, one["ndc_params"]),
+                math.nan if eids else self._spread(one["ndc_params"], settings),
             )
             for name, settings, one in zip(names_of(self.settings), self.settings, self.of_params, strict=True)
         ]  # fmt: skip
@@ -386,7 +397,8 @@ class _Stored:
                 **self.compared.get((row["ndc_params"], row["eid"]), nothing), **row,
                 "feature_signal": self.signals[row["ndc_params"], row["eid"]],
                 "performance": performance.get(row["eid"]),
-                "noise_level": self.noise[row["ndc_params"], row["eid"]],
+                **{one.column: self.measured[row["ndc_params"], row["eid"]][one.column]
+                   for one in (NOISE, PART, SPREAD)},
                 "q_least": None if p_of(row) is None
                 else least_q(n_judged, of_params[row["ndc_params"]]["n_label_shuffles"]),
             }
@@ -407,7 +419,7 @@ class _Stored:
             *self._asked(), *self._last_session(), *(text for one in self.settings for text in _easy_null(one)),
             *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
             *filter(None, (note_on(kind, found, self.dates) for kind, found in self.changing.items())),
-            *self._unknown_noise(), *self._shared_noise(), *self._ceilings(), *self._days_of_the_line(),
+            *self._unknown_noise(), *self._both_by_other_causes(), *self._ceilings(), *self._days_of_the_line(),
             *self._unlike_the_model(),
         ]  # fmt: skip
 
@@ -480,7 +492,7 @@ class _Stored:
             if kind is DRIFT:
                 values = {eid: row["drift_share"] for (asked, eid), row in self.compared.items() if asked == place}
             else:
-                values = {row["eid"]: self.noise[place, row["eid"]] for row in self.results
+                values = {row["eid"]: self.measured[place, row["eid"]][kind.column] for row in self.results
                           if row["ndc_params"] == place}  # fmt: skip
                 # the levels of different signals are not compared; that they differ has a note of its own
                 if len({self.signals[place, eid] for eid in values}) > 1:
@@ -491,37 +503,54 @@ class _Stored:
 
     def _doubts(self, name: str, params: str) -> tuple[str, ...]:
         """Return why a trend of the code of a target is no finding of it."""
-        unknown = any(self.noise[params, row["eid"]] is None for row in self.results if row["ndc_params"] == params)
+        unknown = any(
+            self.measured[params, row["eid"]][PART.column] is None
+            for row in self.results
+            if row["ndc_params"] == params
+        )
         return (
             *(f"{kind.name} changes as well" for kind, found in self.changing.items() if name in found),
             *[f"whether {NOISE.name} changes is not known"] * unknown,
+            *filter(None, [self._of_spread(params)]),
         )
+
+    def _of_spread(self, params: str) -> str:
+        """Return why a change that k* and k_half of a target both have is none of how many cells carry the signal."""
+        settings = self.settings[self.params.index({"ndc_params": params})]
+        return OF_DAYS.doubt(self.day_trends.get(params, {}), self._spread(params, settings))
+
+    def _spread(self, params: str, settings: NDCSettings) -> float:
+        """Return by how much log2 of the share of the cells that carry the signal changes over the days."""
+        values = {row["eid"]: self.measured[params, row["eid"]][SPREAD.column] for row in self.results
+                  if row["ndc_params"] == params}  # fmt: skip
+        known = {eid: value for eid, value in values.items() if value is not None}
+        if 2 * len(known) <= len(values) or not knows_spread(settings):  # of most days, it is that of the line
+            return math.nan
+        return SPREAD.change(known, self.dates)
 
     def _unknown_noise(self) -> list[str]:
         """Return a note if the noise of the traces is not known of some sessions, where trends are."""
         unknown = sorted({self.dates[row["eid"]].isoformat() for row in self.results
-                          if self.noise[row["ndc_params"], row["eid"]] is None})  # fmt: skip
+                          if self.measured[row["ndc_params"], row["eid"]][PART.column] is None})  # fmt: skip
         if not (unknown and self.day_trends):
             return []
         text = (
-            f"{', '.join(unknown)}: {NOISE.name} is not known (features of before version 37, or without events), so "
+            f"{', '.join(unknown)}: {NOISE.name} is not known (features of before version 38, or without events), so "
             "that a trend of the code may be of it. To measure it: (schemas.TrialFeatures & "
-            f"{self.session_set} & 'noise_level IS NULL').delete(), then run this again"
+            f"{self.session_set} & '{PART.column} IS NULL').delete(), then run this again"
         )
         return [text]
 
-    def _shared_noise(self) -> list[str]:
-        """Return a note if k* and k_half of targets change together, which noise that cells share does as well."""
-        found = [name for name, key, one in zip(names_of(self.settings), self.params, self.settings, strict=True)
-                 if not one.trial_shuffled and _both_change(self.day_trends.get(key["ndc_params"], {}))]  # fmt: skip
-        if not found:
-            return []
-        text = (
-            f"{', '.join(found)}: k* and k_half change together over the days. Noise that cells share from trial to "
-            "trial does that, too, and neither drift nor noise of the traces shows it: it is of the code if curves "
-            "without shared noise change likewise (meso ndc --trial-shuffled, trial_shuffled=True)"
-        )
-        return [text]
+    def _both_by_other_causes(self) -> list[str]:
+        """Return a note for each target of which k* and k_half change, and not how many cells carry the signal."""
+        doubts = {name: self._of_spread(key["ndc_params"])
+                  for name, key in zip(names_of(self.settings), self.params, strict=True)}  # fmt: skip
+        return [
+            f"{name}: k* and k_half change together over the days. So they do by noise that cells share from trial to "
+            "trial, and where scores come near 1, although the cells respond as before. No finding of the code: "
+            f"{doubt}"
+            for name, doubt in doubts.items() if doubt
+        ]  # fmt: skip
 
     def _ceilings(self) -> list[str]:
         """Return a note for each target whose k* would change over the days by the height of the ceilings alone."""
@@ -550,7 +579,7 @@ class _Stored:
         return (
             f"{name}: the score of {ks[-1]} cells lies between {ends}. By this alone log2 k* at the own ceiling would "
             f"change by {change:+.2f} over the days, as scores near 1 and near chance are compressed; log2 k_half, "
-            f"which is of d'^2, changes by {half:+.2f}"
+            f"which is of d'^2, changes by {half:+.2f}. A trend of k* alone is no finding of the code"
         )
 
     def _days_of_the_line(self) -> list[str]:
@@ -668,13 +697,6 @@ def _called_chance(row: dict[str, Any]) -> bool:
     """Return whether a former version called a curve at chance by rounding alone: its p is 0.05."""
     p = row["p_curve"]
     return row["verdict"] == "at chance" and p is not None and p > ALPHA and bool(significant(p))
-
-
-def _both_change(trends: Mapping[str, dict[str, Any]]) -> bool:
-    """Return whether k* and k_half change in one direction, on these days or beyond the scatter of days."""
-    return {"code_k", "half_k"} <= trends.keys() and any(
-        significant(p) for p in p_of_both(trends["code_k"], trends["half_k"]).values()
-    )
 
 
 def _easy_null(settings: NDCSettings) -> list[str]:

@@ -199,22 +199,3 @@ def p_of(row: dict[str, Any]) -> float | None:
     """Return p of a curve, a row of NDCResult: of all k together, or of the largest k before version 14."""
     p: float | None = row["p_largest"] if row["p_curve"] is None else row["p_curve"]
     return p
-
-
-def p_of_both(code: dict[str, Any], half: dict[str, Any]) -> dict[str, float]:
-    """Return p of a change that k* and k_half both have, by column: the larger of theirs.
-
-    Parameters
-    ----------
-    code, half : dict
-        Rows of NDCComparison.DayTrend.
-
-    Returns
-    -------
-    dict of str to float
-        Of 'fixed_p' and 'day_p' those that both have; empty without two slopes in one direction.
-    """
-    slopes = code["day_slope"], half["day_slope"]
-    if None in slopes or slopes[0] * slopes[1] <= 0:
-        return {}
-    return {p: max(code[p], half[p]) for p in ("fixed_p", "day_p") if None not in (code[p], half[p])}

@@ -17,6 +17,7 @@ from datajoint.errors import DuplicateError
 from pipeline import decoding
 from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.code_spread import code_spread
 from pipeline.decoding.drift import drift_share
 from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
@@ -65,6 +66,8 @@ from schemas.session import Behavior, Session, trials_of
 from schemas.tracking import SessionSet, SharedCells
 
 schema = dj.Schema()
+#: Columns of TrialFeatures with the noise of the traces.
+NOISE_COLUMNS = ("noise_level", "noise_mean")
 #: Columns of NDCResult.Curve with an array of all repeats.
 ARRAYS = ("scores", "null_scores", "trial_means", "influences")
 #: Settings that, with cells and files, determine the features.
@@ -183,6 +186,8 @@ class TrialFeatures(WholeDelete, dj.Computed):
     feature_cells=null : <blob>         # (cells, 2) int32, FOV and ROI of each; NULL (version 1): as SharedCells
     feature_key=null : char(32)         # hash of what the features are made of; NULL: before version 23
     noise_level=null : float64          # of the traces, median over cells; NULL: before version 37, or none has one
+    noise_mean=null : float64           # the same, geometric mean over cells; NULL: before version 38, or none has one
+    code_spread=null : float64          # share of cells that carry the signal; NULL: before version 38, or not known
     """
 
     class Trial(dj.Part):
@@ -232,15 +237,16 @@ class TrialFeatures(WholeDelete, dj.Computed):
             eid, cells, settings, flagged
         )
         _check_usable(eid, settings, labels, outcome)
+        measured = {**noise, "code_spread": _spread(settings, features, labels[outcome == "usable"])}
         signal = settings.signal or signal_of(cells)
         own = [{name: row[name] for name in Signal.primary_key} for row in used]
-        return labels, outcome, features, noise, places, signal, own, made_of
+        return labels, outcome, features, measured, places, signal, own, made_of
 
-    def make_insert(self, key, labels, outcome, features, noise, places, signal, own, made_of):
+    def make_insert(self, key, labels, outcome, features, measured, places, signal, own, made_of):
         settings = (NDCParams & key).settings()
         self.insert1({
             **key, "n_usable": len(features), "trial_features": features, "feature_signal": signal,
-            "feature_cells": places, "feature_key": made_of, "noise_level": noise,
+            "feature_cells": places, "feature_key": made_of, **measured,
         })  # fmt: skip
         self.Trial.insert(
             {**key, "trial": i, **_label_columns(label, settings), "trial_outcome": str(why)}
@@ -312,7 +318,7 @@ def _feature_key(eid: str, places: np.ndarray, settings: NDCSettings, flagged: M
 
 def _finished_features(
     key: dict, made_of: str, settings: NDCSettings
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None] | None:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float | None]] | None:  # fmt: skip
     """Return what ``_features`` returns from another task, set or tracking run that made the same, or None."""
     same = TrialFeatures & {"eid": key["eid"], "feature_key": made_of}
     # in SQL: DataJoint negates only the first condition of a dict
@@ -326,13 +332,13 @@ def _finished_features(
     )  # fmt: skip
     if not len(labels):  # deleted since the first statement
         return None
-    features, noise = np.asarray(found[0]["trial_features"]), found[0]["noise_level"]
-    return labels.astype(float), outcome.astype("U16"), features, noise
+    noise = {name: found[0][name] for name in NOISE_COLUMNS}
+    return labels.astype(float), outcome.astype("U16"), np.asarray(found[0]["trial_features"]), noise
 
 
 def _features(
     eid: str, cells: dict[str, np.ndarray], settings: NDCSettings, flagged: Mapping[int, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float | None]]:
     """Return the features of some cells of a session.
 
     Parameters
@@ -351,8 +357,8 @@ def _features(
     outcome : (n_trials,) str
         ``trial_outcome``.
     features : (n_usable, n) float64
-    noise : float or None
-        ``noise_level``.
+    noise : dict of str to float or None
+        Columns of TrialFeatures.
     """
     trials = trials_of(eid)
     _check_window(eid, settings, trials[settings.event])
@@ -373,7 +379,13 @@ def _features(
         offset = _offset_of_first_roi(eid, int(cells["fov"].min()), settings.scan_line_column)
         fovs, short_window = decoding.on_first_clock(fovs, offset), "drop"
     features, outcome = decoding.trial_features(fovs, labels, starts, ends, short_window, read)
-    return labels, _chosen(outcome, settings, trials), features, number(decoding.median_noise(levels.values()))
+    noise = dict(zip(NOISE_COLUMNS, map(number, decoding.noise_of_cells(levels.values())), strict=True))
+    return labels, _chosen(outcome, settings, trials), features, noise
+
+
+def _spread(settings: NDCSettings, features: np.ndarray, labels: np.ndarray) -> float | None:
+    """Return the share of the cells that carry the signal, None if it is not known."""
+    return None if settings.of_numbers else number(code_spread(features, labels))
 
 
 def _fov_cells(

@@ -616,8 +616,22 @@ NOISE_COLUMNS = {
 
 
 def _noise(connection: dj.Connection, name_prefix: str) -> None:
-    """Add a column, which is NULL of features that have been computed."""
+    """Add columns, which are NULL of features that have been computed."""
     add_columns(connection, name_prefix + "decoding", NOISE_COLUMNS)
+
+
+#: Columns of the noise of a part of the traces, and of how many cells carry the signal. Frozen: the lines as they were.
+SPREAD_COLUMNS = {
+    "__trial_features": (
+        "noise_mean=null : float64  # the same, geometric mean over cells; NULL: before version 38, or none has one",
+        "code_spread=null : float64  # share of cells that carry the signal; NULL: before version 38, or not known",
+    ),
+}
+
+
+def _spread(connection: dj.Connection, name_prefix: str) -> None:
+    """Add columns, which are NULL of features that have been computed."""
+    add_columns(connection, name_prefix + "decoding", SPREAD_COLUMNS)
 
 
 def _grown_since(connection: dj.Connection, name_prefix: str) -> None:
@@ -672,6 +686,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(35, "files of sessions at registration", lambda connection, name_prefix: None),
     Migration(36, "files of sessions: samples of large ones", lambda connection, name_prefix: None, _grown_since),
     Migration(37, "decoding: noise of the traces", _noise),
+    Migration(38, "decoding: noise of a part of the traces, cells that carry the signal", _spread),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import ndtr, ndtri
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, gmean
 
 import meso
 import schemas
 from drawing.curves import DrawableRun
 from drawing.screen import print_run, trend_lines
 from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penalty_scores
+from pipeline.decoding.code_spread import code_spread
 from pipeline.decoding.drift import drift_share
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
@@ -486,8 +487,8 @@ def test_drift_that_grows_from_day_to_day_is_noted(ndc):
     assert of_target[target.ndc_params] == ("drift within sessions changes as well",)
 
 
-def noise_of_files(truth, row: dict) -> float:
-    """Return the median noise level of the decoded cells between the trials, from the files."""
+def noise_of_files(truth, row: dict) -> np.ndarray:
+    """Return the noise levels of the decoded cells between the trials, from the files."""
     trials, levels = trials_of(row["eid"]), []
     events = np.array([trials[name] for name in ("stimOn_times", "goCue_times", "firstMovement_times",
                                                  "response_times", "feedback_times")])  # fmt: skip
@@ -503,60 +504,82 @@ def noise_of_files(truth, row: dict) -> float:
         pairs = pairs[:: -(-len(pairs) // MAX_STEPS)]
         steps, used = np.abs(np.diff(trace))[pairs], np.sort(trace[pairs])
         levels.append(np.median(steps[steps > 0]) / used[-max(1, round(len(used) / 100)) :].mean())
-    return float(np.median(levels) * np.sqrt(np.median(np.diff(times))))
+    return np.array(levels) * np.sqrt(np.median(np.diff(times)))
 
 
-def test_a_change_of_both_k_asks_for_curves_without_shared_noise(ndc):
-    """Noise that cells share from trial to trial moves both, and nothing that is stored measures it."""
-    table, target, found = schemas.NDCComparison.DayTrend(), ndc.targets[0], ("code_k", "half_k")
-    rows = (table & ndc.family & {"ndc_params": target.ndc_params}).to_dicts()
-    rows = [row for row in rows if row["quantity"] in found]
-    assert len(rows) == 2
+def test_a_change_of_both_k_is_of_the_code_if_more_or_fewer_cells_carry_the_signal(ndc):
+    """Noise that cells share from trial to trial, and scores near 1, move both although the cells respond as before."""
+    table, target, params = schemas.NDCComparison.DayTrend(), ndc.targets[0], [one.ndc_params for one in ndc.targets]
+    key = {"ndc_params": target.ndc_params, **ndc.session_set}
+    trends = [row for row in (table & ndc.family & key).to_dicts() if row["quantity"] in ("code_k", "half_k")]
+    of_days = {row["eid"]: row for row in (schemas.TrialFeatures & key).proj("code_spread").to_dicts()}
+    assert len(trends) == 2 and len(of_days) == 4
+    for row in target.curves[::3]:
+        place = {**key, "eid": row["eid"]}
+        usable = schemas.TrialFeatures.Trial & place & {"trial_outcome": "usable"}
+        y = usable.to_arrays("trial_label", order_by="trial")
+        found = code_spread((schemas.TrialFeatures & place).fetch1("trial_features"), y)
+        assert of_days[row["eid"]]["code_spread"] == row["code_spread"] == pytest.approx(found, rel=1e-9)
 
-    def asked(**columns: tuple[float, float]) -> bool:
-        for i, row in enumerate(rows):
+    def said(spread: tuple[float | None, ...], **columns: tuple) -> tuple[list[str], list[str], str]:
+        for i, row in enumerate(trends):
             table.update1({**row, **{name: values[i] for name, values in columns.items()}})
-        again = stored_run(ndc.session_set, [one.ndc_params for one in ndc.targets])
-        notes = [note for note in again.notes if "share from trial to trial" in note]
-        assert len(notes) <= 1 and all("--trial-shuffled" in note for note in notes)
-        return any(target.name in note.partition(":")[0].split(", ") for note in notes)
+        for row, value in zip(target.curves, spread, strict=True):
+            schemas.TrialFeatures().update1({**of_days[row["eid"]], "code_spread": value})
+        run = stored_run(ndc.session_set, params)
+        again = next(one for one in run.targets if one.name == target.name)
+        (half,) = [line for line in trend_lines(again) if "k_half" in line]
+        notes = [note for note in run.notes if note.startswith(f"{target.name}: k* and k_half change together")]
+        return list(again.doubts), notes, half
 
-    beyond = {"day_p": (0.5, 0.5)}
+    found, more = {"day_slope": (-0.1, -0.2), "fixed_p": (0.01, 0.05), "day_p": (0.5, 0.5)}, (0.1, 0.12, 0.16, 0.2)
     try:
-        assert asked(day_slope=(-0.1, -0.2), fixed_p=(0.01, 0.05), **beyond)
-        assert not asked(day_slope=(-0.1, -0.2), fixed_p=(0.01, 0.06), **beyond)
-        assert not asked(day_slope=(-0.1, 0.2), fixed_p=(0.01, 0.01), **beyond)
-        assert not asked(day_slope=(-0.1, -0.2), fixed_p=(0.01, 0.5), day_p=(0.5, 0.01))
-        assert asked(day_slope=(0.1, 0.2), fixed_p=(0.5, 0.5), day_p=(0.02, 0.03))
+        doubts, notes, line = said(more, **found)
+        assert doubts == notes == []
+        assert line.endswith("; the share of the cells that carry the signal changes by +100%")
+        # three days of four tell the line, two do not
+        assert said((None, 0.1, 0.16, 0.2), **found)[:2] == ([], [])
+        (doubt,), (note,), line = said((None, None, 0.1, 0.2), **found)
+        assert doubt == "whether the share of the cells that carry the signal changes is not known" and doubt in note
+        assert line.endswith(f"; no finding of the code: {doubt}")
+        (doubt,), (note,), line = said((0.1, 0.11, 0.12, 0.13), **found)
+        assert "changes by +29% (of the code it would by +62% or more)" in doubt and line.endswith(doubt)
+        assert said(more[::-1], **found)[0] != []  # fewer cells carry it, and fewer are needed
+        assert said(more, **{**found, "fixed_p": (0.01, 0.06)})[:2] == ([], [])
+        assert said(more[::-1], **{**found, "day_slope": (0.1, 0.2)})[:2] == ([], [])
     finally:
-        for row in rows:
+        for row in trends:
             table.update1(row)
+        for row in of_days.values():
+            schemas.TrialFeatures().update1(row)
 
 
 def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth):
     """Here the code changes, and the noise does not: nothing is said until levels are planted."""
     target = ndc.targets[0]
     key = {"ndc_params": target.ndc_params, **ndc.session_set}
-    rows = (schemas.TrialFeatures.proj("noise_level") & key).to_dicts()
-    levels = {row["eid"]: row["noise_level"] for row in rows}
+    rows = (schemas.TrialFeatures.proj("noise_level", "noise_mean") & key).to_dicts()
+    levels, means = ({row["eid"]: row[name] for row in rows} for name in ("noise_level", "noise_mean"))
     assert len(levels) == len(target.curves) == 4
     for row in target.curves[::3]:
-        assert levels[row["eid"]] == pytest.approx(noise_of_files(demo_truth, row), rel=1e-4)
+        of_files = noise_of_files(demo_truth, row)
+        assert levels[row["eid"]] == pytest.approx(np.median(of_files), rel=1e-4)
+        assert means[row["eid"]] == pytest.approx(gmean(of_files), rel=1e-4)
     assert all(one.doubts == () for one in ndc.targets)
     assert not [note for note in ndc.notes if "noise level" in note]
     table, params = schemas.TrialFeatures(), [one.ndc_params for one in ndc.targets]
     places = {row["eid"]: {name: row[name] for name in schemas.TrialFeatures.primary_key} for row in rows}
     eids = [row["eid"] for row in target.curves]
 
-    def planted(*noise: float | None) -> tuple[list[str], list[str], str]:
-        for eid, one in zip(eids, noise, strict=True):
-            table.update1({**places[eid], "noise_level": one})
+    def planted(*noise: float | None, mean: tuple = ()) -> tuple[list[str], list[str], str]:
+        for eid, one, of_all in zip(eids, noise, mean or noise, strict=True):
+            table.update1({**places[eid], "noise_level": one, "noise_mean": of_all})
         again = stored_run(ndc.session_set, params)
         found = next(one for one in again.targets if one.ndc_params == target.ndc_params)
         others = [one.doubts for one in again.targets if one is not found]
         assert not any(others)
         (half,) = [line for line in trend_lines(found) if "k_half" in line]
-        said = [note for note in again.notes if "noise level" in note or "is not known" in note]
+        said = [note for note in again.notes if "noise level" in note or "traces is not known" in note]
         return said, list(found.doubts), half
 
     try:
@@ -564,9 +587,12 @@ def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth
         quieter, fewer, _ = planted(0.14, 0.12, 0.11, 0.1)
         (unknown,), not_known, in_words = planted(0.1, None, 0.1, 0.1)
         steady = planted(0.1, 0.13, 0.13, 0.1)
+        # of a minority: the median moves by less than what is noted
+        (part,), of_part, _ = planted(0.1, 0.1, 0.11, 0.11, mean=(0.1, 0.12, 0.14, 0.16))
+        both = planted(0.1, 0.11, 0.12, 0.14, mean=(0.1, 0.12, 0.14, 0.16))
     finally:
         for eid, place in places.items():
-            table.update1({**place, "noise_level": levels[eid]})
+            table.update1({**place, "noise_level": levels[eid], "noise_mean": means[eid]})
     first, last = (target.curves[i]["session_date"] for i in (0, -1))
     assert note.startswith(
         f"{target.name}: the traces are noisier from day to day (noise level 0.1 on {first}, 0.14 on "
@@ -578,6 +604,9 @@ def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth
     assert unknown.startswith(f"{target.curves[1]['session_date']}: noise of the traces is not known")
     assert not_known == ["whether noise of the traces changes is not known"] and not_known[0] in in_words
     assert steady[:2] == ([], []) and "finding" not in steady[2]
+    assert part.startswith(f"{target.name}: a part of the traces is noisier from day to day (geometric mean of the ")
+    assert of_part == ["noise of a part of the traces changes as well"] and "no finding of the code" in part
+    assert both[1] == ["noise of the traces changes as well"] and len(both[0]) == 1
 
 
 def test_ceilings_that_alone_move_k_star_are_noted(ndc):

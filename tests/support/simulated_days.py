@@ -153,15 +153,15 @@ def day_drift(truth: str, share: float, number: int) -> float:
 
 
 @cache
-def day_noise(truth: str, share: float, number: int) -> float:
-    """Return the noise level of the traces of the session of `day_curve`: the cells' own noise is one of frames."""
+def day_noise(truth: str, share: float, number: int) -> tuple[float, float]:
+    """Return the noise of the traces of the session of `day_curve`: the cells' own noise is one of frames."""
     rng = np.random.default_rng([TRUTHS.index(truth), round(1e6 * share), number, 27])
     # sixty trials are enough for the level
     return frames_level(_day(truth, share, number)[0][:60], 1.0 if truth == "code" else 0.7, rng)
 
 
-def frames_level(X: np.ndarray, own: float, rng: np.random.Generator) -> float:
-    """Return the noise level of traces of which activity X (n, N) is the mean of five frames of each trial.
+def frames_level(X: np.ndarray, own: float | np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """Return the noise of traces of which activity X (n, N) is the mean of five frames of each trial: median and mean.
 
     Of it, noise of variance `own` is that of single frames, here of dF/F: as it is independent from frame to frame,
     what the frames of a window differ by does not depend on their mean. Between the windows the activity goes from one
@@ -169,7 +169,7 @@ def frames_level(X: np.ndarray, own: float, rng: np.random.Generator) -> float:
     """
     n, frames = len(X), np.arange(20 * len(X))
     windows = 20 * np.arange(n)[:, None] + np.arange(5, 10)
-    noise = np.sqrt(5 * own) * rng.normal(size=(X.shape[1], len(frames)))
+    noise = np.sqrt(5 * np.broadcast_to(own, X.shape[1]))[:, None] * rng.normal(size=(X.shape[1], len(frames)))
     of_windows = noise[:, windows]
     noise[:, windows] = of_windows - of_windows.mean(axis=2, keepdims=True)
     places = np.column_stack([windows[:, 0], windows[:, -1]]).ravel()
@@ -192,8 +192,10 @@ def mice(truth: str, n_days: int, n_mice: int, n_bank: int, compute=map) -> list
             for chosen in _sessions_of_mice(truth, n_days, n_mice, n_bank)]  # fmt: skip
 
 
-def measured(of: Callable[[str, float, int], float], truth: str, n_days: int, n_mice: int, n_bank: int) -> np.ndarray:
-    """Return `day_drift`, or `day_noise`, of each day of the mice of `mice`, (mice, days)."""
+def measured(
+    of: Callable[[str, float, int], float | tuple[float, float]], truth: str, n_days: int, n_mice: int, n_bank: int
+) -> np.ndarray:
+    """Return `day_drift`, (mice, days), or `day_noise`, (mice, days, 2), of each day of the mice of `mice`."""
     shares = _shares(truth, n_days)
     return np.array([[of(truth, float(s), int(i)) for s, i in zip(shares, chosen, strict=True)]
             for chosen in _sessions_of_mice(truth, n_days, n_mice, n_bank)])  # fmt: skip

@@ -11,11 +11,11 @@ from schemas.setup import migrations, views
 from support import version_1, version_13
 from support.former_tables import without_lines
 
-#: Beginnings of the lines that versions 28 and 37 added.
+#: Beginnings of the lines that versions 28, 37 and 38 added.
 NEW_LINES = {
     labels.LabelSet: "label_kind=",
     decoding.TrialFeatures.Trial: "trial_value=",
-    decoding.TrialFeatures: "noise_level=",
+    decoding.TrialFeatures: ("noise_", "code_spread="),
 }
 KEY, OWN = {"label_set": "1" * 32}, np.array([1.0, 0.0, np.nan, 1.0])
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import gmean
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -25,7 +26,7 @@ from pipeline.decoding import (
     trial_coverage,
     window_means,
 )
-from pipeline.decoding.features import FOVCells, noise_level, trial_features
+from pipeline.decoding.features import FOVCells, noise_level, noise_of_cells, trial_features
 from pipeline.decoding.newton import decision_values
 from pipeline.errors import DataError
 from pipeline.signals import windows as windows_module
@@ -491,10 +492,23 @@ def test_the_noise_level_is_of_the_frames_between_the_trials_that_are_not_flagge
     loud = traces + 5 * (inside | flagged) * rng.normal(size=(8, 3000))
     place = {"offsets": np.zeros(4), "frame_times": times, "flagged": flagged, "signal": "dff"}
     fovs = [FOVCells(np.arange(4) + 4 * i, loud[4 * i :][:4], **place) for i in (0, 1)]
-    expected = np.median(noise_levels(traces, times, "dff", inside | flagged))
-    assert noise_level(fovs, events) == pytest.approx(expected, rel=1e-12)
+    of_cells = noise_levels(traces, times, "dff", inside | flagged)
+    expected = np.median(of_cells)
+    assert noise_level(fovs, events) == pytest.approx((expected, gmean(of_cells)), rel=1e-12)
     assert expected == pytest.approx(0.1 * 0.954 * np.sqrt(0.2), rel=0.02)
-    assert np.isnan(noise_level([FOVCells(np.arange(8), 0 * traces, **place)], events))
+    assert np.isnan(noise_level([FOVCells(np.arange(8), 0 * traces, **place)], events)).all()
+
+
+def test_a_minority_of_noisier_cells_moves_the_mean_of_the_noise_and_not_its_median():
+    levels = np.random.default_rng(8).lognormal(0, 0.05, 100)
+    noisier = np.where(np.arange(100) < 40, np.sqrt(10) * levels, levels)
+    quieter = np.where(np.arange(100) < 40, levels / np.sqrt(10), levels)
+    (median, mean), *others = (noise_of_cells([one[:30], one[30:]]) for one in (levels, noisier, quieter))
+    for sign, (other, of_all) in zip((1, -1), others, strict=True):
+        assert sign * np.log2(of_all / mean) == pytest.approx(0.4 * np.log2(10) / 2)
+        assert 0 < sign * np.log2(other / median) < 0.15
+    assert np.isnan(noise_of_cells([np.full(3, np.nan), np.empty(0)])).all()
+    assert noise_of_cells([np.array([0.1, np.nan, 0.4])]) == pytest.approx((0.25, 0.2))
 
 
 def test_unknown_short_window_is_refused():

@@ -1112,7 +1112,7 @@ def test_of_version_25_comparisons_know_no_drift_tasks_have_curves_and_deletions
     old.check_new(("decoding", "__n_d_c_comparison__drift"), ("decoding", "n_d_c_task__without_curve"))
     old.check_new(("provenance", "deletion__file"))
     assert "decoding: noise of the traces" in old.applied
-    old.check_added("decoding", "__trial_features", "noise_level")
+    old.check_added("decoding", "__trial_features", "noise_level", "noise_mean", "code_spread")
     found = old.run(OLD_PARTS)
     before, again = found["drifts"]
     assert before == {"q": [0.02, 0.02], "drifts": []}
@@ -1120,7 +1120,7 @@ def test_of_version_25_comparisons_know_no_drift_tasks_have_curves_and_deletions
     assert (found["tasks"], found["files"], found["last"]) == ([0, 2], [1, 0, {}], "Session")
     doubts, (note,) = found["noise"]
     assert doubts == ["whether noise of the traces changes is not known"]
-    assert "features of before version 37" in note and "noise_level IS NULL" in note
+    assert "features of before version 38" in note and "noise_mean IS NULL" in note
 
 
 OLD_PENALTIES = """
