@@ -828,8 +828,8 @@ def _extractions(revisions: Mapping[str, str]) -> set[tuple[str, str]]:
 def _mixed_clocks(revisions: Mapping[str, str]) -> Mixture | None:
     """Return the clocks of a session (dataset to revision) that were not aligned together.
 
-    Trials that are newer alone were extracted again: they are compared with the wheel, if there is one. Frame times that
-    are newer since their FOV was extracted again are those of before.
+    Trials that are newer alone were extracted again: they are compared with the wheel, if there is one. Frame times
+    that are newer since their FOV was extracted again are those of before.
     """
     clocks = {dataset: revision for dataset, revision in revisions.items() if _is_clock(dataset)}
     has_wheel = any(_name(dataset) == WHEEL_TIMES for dataset in clocks)

@@ -186,7 +186,8 @@ def _hashes(files: Mapping[str, Sequence[reading.Source]]) -> dict[str, dict[str
 def _suspects() -> list[str]:
     """Return the sessions of which files were noted or rows deleted, with files of several revisions, or with doubts.
 
-    Also those of which some places are final and others are estimates.     Those that were registered with other files, or have files that another one had. All others are of one writing.
+    Also those that were registered with other files, have files that another one had, or some final places beside
+    estimates. All others are of one writing.
     One statement: a lab has tens of thousands of files, which the database compares and counts.
     """
     sources = [table.Source.full_table_name for table in ReadsSession.choosing]

@@ -102,9 +102,11 @@ def test_without_a_wheel_the_trials_are_the_clock_of_behaviour():
 
 
 @pytest.mark.parametrize(
-    "new", [(TYPES, CLASSIFIER), (F,), (ACTIVITY, F), (ACTIVITY, TYPES), (ACTIVITY, POSITIONS, UUIDS, TYPES),
-            (ACTIVITY, CLASSIFIER), (POSITIONS, NEUROPIL), (UUIDS,)], ids=str
-)
+    "new",
+    [(TYPES, CLASSIFIER), (F,), (ACTIVITY, F), (ACTIVITY, TYPES), (ACTIVITY, POSITIONS, UUIDS, TYPES),
+     (ACTIVITY, CLASSIFIER), (POSITIONS, NEUROPIL), (UUIDS,)],
+    ids=str,
+)  # fmt: skip
 def test_a_part_of_an_extraction_is_told(new):
     rest = {ACTIVITY, F, NEUROPIL, UUIDS, TYPES, CLASSIFIER, POSITIONS} - set(new)
     assert told(all_of(*in_fov(*new))) == [("files of ROIs", set(in_fov(*new)), set(in_fov(*rest)))]
