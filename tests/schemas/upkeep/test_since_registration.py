@@ -628,7 +628,7 @@ def test_trials_that_were_put_right_alone_are_noted(lab):
     times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
     table.assign(**{name: table[name] * 1e3 for name in times}).to_parquet(path)
     register_again(lab)
-    assert [table for table, _, _ in fill(SESSION_TABLES, {"eid": eid}).errors] == ["Behavior"]
+    assert "Behavior" in [table for table, _, _ in fill(SESSION_TABLES, {"eid": eid}).errors]
     table.assign(**{name: table[name] + 0.1 for name in times}).to_parquet(path)
     retry(eid=eid)
     told = read(lab)
