@@ -1,5 +1,11 @@
 """Files that are written together, and are not of one writing: of two extractions, or of two alignments of the clocks.
 
+The rule: if some files of a group are newer than others, that is told. Groups are the clocks of a session, the files of
+the ROIs of a FOV, the places of the ROIs of a session, and the files of the trials of a task. What is newer and not
+told is what is also written without the rest: ``ALONE`` of the ROIs, places that came with an extraction of their FOV
+and the estimates of a FOV (``_of_one_histology``), trials extracted again and frame times that came with an extraction
+(``_mixed_clocks``), and times of trials that were aligned again (``_mixed_trials``).
+
 What tells: since files were read some have changed and others have not (``mixtures_since``), or some are put back and
 others are not (``since``), or those that were read are of several revisions (``mixed_revisions``). Single datasets are
 corrected, deconvolved or extracted again by themselves, so that nothing here is an error: see
@@ -38,8 +44,18 @@ from pipeline.reading.fov import (
 ROI_MIXTURE = "files of ROIs"
 #: What an extraction writes; places and regions follow from it, and are compared with it by content.
 OF_EXTRACTION = (*SIGNALS.values(), NEUROPIL, TYPES, CLASSIFIER, POSITIONS, UUIDS)
-#: Regions and places in the brain, which one histology, or one estimate, gives together.
+#: What of these is also written without the rest, and is not told if it is newer alone: each of these sets. Uuids and
+#: fluorescence change with every extraction, and only then.
+ALONE = (
+    {SIGNALS["deconvolved"]},  # deconvolved again
+    {TYPES, POSITIONS},  # curated, or corrected
+    {CLASSIFIER},  # classified again
+    {NEUROPIL},  # computed again: docs/operation/reading.md
+)
+#: Regions and places in the brain: a histology gives those of all FOVs of a session, an estimate those of one.
 PLACES = tuple(template.format(suffix) for template in (REGION_IDS, MLAPDV) for suffix in ("", "_estimate"))
+FINAL_PLACES = tuple(template.format("") for template in (REGION_IDS, MLAPDV))
+PLACE_MIXTURE, PLACED_AGAIN = "regions and places in the brain", "the FOVs were placed in the brain again"
 #: Datasets that are in no group, and those with which each is written: if these stay, it is of another writing.
 WRITTEN_WITH = {
     TIMESHIFT: (TIMES,), BAD_FRAMES: tuple(SIGNALS.values()), FRAME_QC: tuple(SIGNALS.values()),
@@ -156,11 +172,14 @@ def mixtures_since(former: Read, now: Read, is_of_other_rois: Callable[[str], bo
         ("files with times", "the session was aligned again", halves(_is_clock)),
         ("files of FOVs", "FOVs were exchanged", _half_exchanged(before, now.hashes)),
     ]
+    extracted = set()
     for folder in sorted(set(map(_folder, before))):
-        rois, places, trials = (halves(belongs, folder) for belongs in (_is_of_rois, _is_place, _is_of_trials))
-        names = {_name(path) for path in rois[0]}
-        replaced = {_name(path) for path in rois[0] if path in before}  # the others were added
-        if any(rois) and not (_is_extraction(names, replaced) or is_of_other_rois(folder)):
+        rois, trials = (halves(belongs, folder) for belongs in (_is_of_rois, _is_of_trials))
+        new = [path for path in changed if _is_of_rois(path) and _folder(path) == folder]
+        replaced = {_name(path) for path in new if path in before}  # the others were added
+        if _is_extraction(set(map(_name, new)), replaced) or (any(rois) and is_of_other_rois(folder)):
+            extracted.add(folder)
+        else:
             rois = [], []
         # a new alignment changes times only
         table = f"{folder}/{TRIALS}"
@@ -168,9 +187,11 @@ def mixtures_since(former: Read, now: Read, is_of_other_rois: Callable[[str], bo
             trials = [], []
         found += [
             (ROI_MIXTURE, "the FOV was extracted again", rois),
-            ("regions and places in the brain", "a histology gives both", ([], []) if any(rois) else places),
             ("files of trials", "behaviour was extracted again", trials),
         ]
+    placed = {_folder(path) for path in before if _is_place(path)} - extracted  # places of the others come with ROIs
+    places = halves(lambda path: _is_place(path) and _folder(path) in placed)
+    found.append((PLACE_MIXTURE, PLACED_AGAIN, _of_one_histology(*places)))
     return [Mixture(what, tuple(newer), tuple(older), reason) for what, reason, (newer, older) in found if newer]
 
 
@@ -397,8 +418,9 @@ def replaced_since_registration(
 def put_right(changed: Sequence[Source], before: Collection[str] = ()) -> list[Source]:
     """Return the files, of those that a person has replaced, that may have been put right.
 
-    Several of the extraction of one FOV are another extraction, and several with times are another alignment, beside
-    which the other files may be those of before.
+    Several of a group may be of another writing, beside which the other files are those of before. So may a single file
+    with times of trials or the wheel: these are compared with each other to some tenths of a second only, and not with
+    the file that was refused, which is gone. Frame times are within a frame of those of the other FOVs.
 
     Parameters
     ----------
@@ -406,16 +428,16 @@ def put_right(changed: Sequence[Source], before: Collection[str] = ()) -> list[S
     before : collection of str
         Paths without revision of files that were put right before.
     """
-    paths = [without_revision(one.dataset) for one in changed]
-    together = Counter(map(_written_together, {*paths, *before}))
-    groups = map(_written_together, paths)
-    return [one for one, group in zip(changed, groups, strict=True) if not group or together[group] == 1]
+    by_path = {without_revision(one.dataset): one for one in changed}
+    together = Counter(map(_written_together, {*by_path, *before}))
+    groups = {path: _written_together(path) for path in by_path if _is_of_fov(path) or not _is_clock(path)}
+    return [by_path[path] for path, group in groups.items() if not group or together[group] == 1]
 
 
 def _written_together(path: str) -> str:
-    """Return a name of the extraction, or alignment, that writes a file; '' for others."""
-    if _is_clock(path):
-        return "times"
+    """Return a name of the extraction, alignment or histology that writes a file; '' for others."""
+    if _is_clock(path) or _is_place(path):
+        return "times" if _is_clock(path) else "places"
     return _folder(path) if _name(path) in OF_EXTRACTION else ""
 
 
@@ -753,7 +775,7 @@ def _with_former(
     for former in (former for former in known if former.mixture.what == one.what):
         if set(one.newer) <= set(former.mixture.newer) and all(now.get(p) == former.former[p] for p in one.newer):
             return None
-        if set(former.mixture.older) & set(one.newer):
+        if set(map(_as_estimate, former.mixture.older)) & set(map(_as_estimate, one.newer)):
             came_before |= set(former.mixture.newer)
     came_before -= _beside_backup(one, now, earlier)
     older = tuple(dataset for dataset in one.older if dataset not in came_before)
@@ -782,9 +804,12 @@ def mixed_revisions(recorded: Iterable[Source]) -> list[Mixture]:
     folders: dict[str, dict[str, str]] = defaultdict(dict)
     for dataset, revision in revisions.items():
         folders[_folder(dataset)][dataset] = revision
+    extractions = _extractions(revisions)
+    aligned = {revision for dataset, revision in revisions.items() if _name(dataset) in (TIMES, WHEEL_TIMES)}
     found = [_mixed_clocks(revisions)]
     for _, inside in sorted(folders.items()):
-        found += [_mixed_trials(inside), _mixed_rois(inside), _mixed_places(inside)]
+        found += [_mixed_trials(inside, aligned), _mixed_rois(inside, extractions)]
+    found.append(_mixed_places(revisions, extractions))
 
     def paths(datasets: Iterable[str]) -> tuple[str, ...]:
         return tuple(read[dataset].dataset for dataset in datasets)
@@ -792,56 +817,83 @@ def mixed_revisions(recorded: Iterable[Source]) -> list[Mixture]:
     return [replace(one, newer=paths(one.newer), older=paths(one.older)) for one in found if one]
 
 
+def _extractions(revisions: Mapping[str, str]) -> set[tuple[str, str]]:
+    """Return the folders of FOVs (of dataset to revision) and the revisions in which they were extracted anew."""
+    names: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for dataset, revision in revisions.items():
+        names[_folder(dataset), revision].add(_name(dataset))
+    return {place for place, new in names.items() if _is_extraction(new, new)}
+
+
 def _mixed_clocks(revisions: Mapping[str, str]) -> Mixture | None:
     """Return the clocks of a session (dataset to revision) that were not aligned together.
 
-    The wheel stands for behaviour, if there is one: trials are compared with it, and may be extracted again alone.
-    Frame times that are newer since their FOV was extracted again are those of before.
+    Trials that are newer alone were extracted again: they are compared with the wheel, if there is one. Frame times
+    that are newer since their FOV was extracted again are those of before.
     """
     clocks = {dataset: revision for dataset, revision in revisions.items() if _is_clock(dataset)}
-    wheel = {dataset for dataset in clocks if _name(dataset) == WHEEL_TIMES}
-    compared = {dataset for dataset in clocks if _name(dataset) == TIMES} | (wheel or set(clocks))
+    has_wheel = any(_name(dataset) == WHEEL_TIMES for dataset in clocks)
     activity = {
         (_folder(dataset), revision) for dataset, revision in revisions.items() if _name(dataset) in SIGNALS.values()
     }
 
-    def is_aligned(newer: set[str], older: set[str]) -> bool:
-        by_extraction = {one for one in newer if _name(one) == TIMES and (_folder(one), clocks[one]) in activity}
-        return bool(newer & compared - by_extraction and older & compared)
+    def is_alone(dataset: str) -> bool:
+        return has_wheel if _is_of_trials(dataset) else (_folder(dataset), clocks[dataset]) in activity
 
-    return _mixed(clocks, is_aligned, "files with times", "the session was aligned again")
+    return _mixed(
+        clocks, lambda newer, _: not all(map(is_alone, newer)), "files with times", "the session was aligned again"
+    )
 
 
-def _mixed_trials(inside: Mapping[str, str]) -> Mixture | None:
-    """Return the datasets of the trials of a task that were not extracted, or aligned, together."""
+def _mixed_trials(inside: Mapping[str, str], aligned: Collection[str]) -> Mixture | None:
+    """Return the datasets of the trials of a task that were not extracted, or aligned, together.
+
+    An alignment gives all times anew, and nothing else (the table has both), and those of frames or the wheel:
+    ``aligned`` are the revisions of these, of which there may be none yet.
+    """
     trials = {dataset: revision for dataset, revision in inside.items() if _is_of_trials(dataset)}
 
     def is_extraction(newer: set[str], older: set[str]) -> bool:
-        # an alignment gives all times anew, and nothing else; the table has both
-        return any(map(_is_clock, older)) or not all(map(_is_clock, newer))
+        is_of_times = all(map(_is_clock, newer)) and not any(map(_is_clock, older))
+        return not (is_of_times and {trials[dataset] for dataset in newer} <= set(aligned or trials.values()))
 
     return _mixed(trials, is_extraction, "files of trials", "behaviour was extracted again")
 
 
-def _mixed_rois(inside: Mapping[str, str]) -> Mixture | None:
+def _mixed_rois(inside: Mapping[str, str], extractions: Collection[tuple[str, str]]) -> Mixture | None:
     """Return the datasets of the ROIs of a FOV that are not of one extraction, as far as their names tell."""
     rois = {dataset: revision for dataset, revision in inside.items() if _name(dataset) in OF_EXTRACTION}
 
     def is_extraction(newer: set[str], _: set[str]) -> bool:
-        names = set(map(_name, newer))
-        return _is_extraction(names, names)
+        return any((_folder(dataset), rois[dataset]) in extractions for dataset in newer)
 
     return _mixed(rois, is_extraction, ROI_MIXTURE, "the FOV was extracted again")
 
 
-def _mixed_places(inside: Mapping[str, str]) -> Mixture | None:
-    """Return regions and places of a FOV that are not of one histology, or one estimate."""
+def _mixed_places(revisions: Mapping[str, str], extractions: Collection[tuple[str, str]]) -> Mixture | None:
+    """Return regions and places of a session that are not of one histology.
+
+    Those of a FOV that came with an extraction, all of them, are of the histology of the other FOVs.
+    """
     # what is final is newer than any estimate
     places = {
-        dataset: f"{0 if _name(dataset).endswith('_estimate.npy') else 1}{revision}"
-        for dataset, revision in inside.items() if _name(dataset) in PLACES
+        dataset: f"{int(_is_final(dataset))}{revision}"
+        for dataset, revision in revisions.items() if _is_place(dataset)
     }  # fmt: skip
-    return _mixed(places, lambda *_: True, "regions and places in the brain", "a histology gives both")
+
+    def is_histology(newer: set[str], older: set[str]) -> bool:
+        mixed = set(map(_folder, older)) if all(map(_is_final, older)) else set(map(_folder, newer))
+        came_with_rois = (
+            dataset for dataset in newer
+            if (_folder(dataset), revisions[dataset]) in extractions and _folder(dataset) not in mixed
+        )  # fmt: skip
+        return all(_of_one_histology(newer - set(came_with_rois), older))
+
+    found = _mixed(places, is_histology, PLACE_MIXTURE, PLACED_AGAIN)
+    if not found:
+        return None
+    newer, older = map(tuple, _of_one_histology(found.newer, found.older))
+    return replace(found, newer=newer, older=older)
 
 
 def _mixed(
@@ -879,28 +931,41 @@ def _is_place(dataset: str) -> bool:
     return _name(dataset) in PLACES
 
 
+def _is_final(dataset: str) -> bool:
+    return _name(dataset) in FINAL_PLACES
+
+
+def _as_estimate(dataset: str) -> str:
+    """Return a name that is the same for the final regions, or places, of a FOV and the estimate that they replace."""
+    return dataset.replace(".npy", "_estimate.npy") if _is_final(dataset) else dataset
+
+
+def _of_one_histology(newer: Collection[str], older: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return places that should be of one histology, of which some are newer; of estimates only those of one FOV."""
+    folders = set(map(_folder, newer)) & set(map(_folder, older))
+    is_told = any(map(_is_final, newer)) and bool(older)
+    sides = ([path for path in sorted(side) if is_told or _folder(path) in folders] for side in (newer, older))
+    return next(sides), next(sides)
+
+
 def _is_of_rois(dataset: str) -> bool:
     return _name(dataset) in OF_ROIS
 
 
-def _is_extraction(names: set[str], changed: set[str]) -> bool:
+def _is_extraction(names: set[str], replaced: set[str]) -> bool:
     """Return whether datasets of ROIs that are new together are so by a new extraction, as far as their names tell.
 
-    Uuids and fluorescence change with every extraction, other activity together with types or positions, and types
-    together with the classifier, only then: what else changes is corrected, or deconvolved again.
+    Positions that come with their places are those of other ROIs.
 
     Parameters
     ----------
     names : set of str
-    changed : set of str
-        Those of them that took the place of others, and were not added.
+    replaced : set of str
+        Those of them that took the place of others, and were not added: a download may be completed later.
     """
-    of_rois = names & {TYPES, POSITIONS, UUIDS}
-    return bool(
-        changed & {UUIDS, SIGNALS["fluorescence"]}
-        or (names & set(SIGNALS.values()) and of_rois)
-        or {TYPES, CLASSIFIER} <= changed
-    )
+    of_extraction = names.intersection(OF_EXTRACTION)
+    is_placed = POSITIONS in replaced and not replaced.isdisjoint(PLACES)
+    return not replaced.isdisjoint(OF_EXTRACTION) and (is_placed or not any(of_extraction <= one for one in ALONE))
 
 
 def _name(dataset: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pipeline import reading
 from pipeline.text import counted
+from schemas.imaging.tables import FOV
 from schemas.labels import given_at, notes_on_labels
 from schemas.provenance import Deletion, SourceUpdate
 from schemas.session import (
@@ -32,6 +33,8 @@ from schemas.session import (
 
 #: Columns of the files that rows were read from.
 SOURCE_COLUMNS = ("eid", "dataset", "revision", "file_size", "sha256", "one_hash")
+#: Columns of a FOV that say whether its regions, and its places, are final.
+PLACE_SOURCES = ("region_source", "mlapdv_source")
 #: The sessions with a file that was not read as it was registered, or under another path; what was not known of it then
 #: is empty.
 OTHER_THAN_REGISTERED = (
@@ -183,15 +186,19 @@ def _hashes(files: Mapping[str, Sequence[reading.Source]]) -> dict[str, dict[str
 def _suspects() -> list[str]:
     """Return the sessions of which files were noted or rows deleted, with files of several revisions, or with doubts.
 
-    Also those that were registered with other files, or have files that another one had. All others are of one writing.
+    Also those that were registered with other files, have files that another one had, or some final places beside
+    estimates. All others are of one writing.
     One statement: a lab has tens of thousands of files, which the database compares and counts.
     """
     sources = [table.Source.full_table_name for table in ReadsSession.choosing]
     files = " UNION ALL ".join(f"SELECT eid, revision FROM {source}" for source in sources)
+    fovs = FOV.full_table_name
+    places = " UNION ".join(f"SELECT eid, {of} AS source FROM {fovs} WHERE {of} <> 'none'" for of in PLACE_SOURCES)
     sessions, registered, deleted = (table.full_table_name for table in (Session, Session.File, Deletion.File))
     is_own = " OR ".join(f"RIGHT(deleted.file_dataset, {len(name)}) = '{name}'" for name in reading.OWN)
     suspects = [
         f"SELECT eid FROM ({files}) AS files GROUP BY eid HAVING COUNT(DISTINCT revision) > 1",
+        f"SELECT eid FROM ({places}) AS places GROUP BY eid HAVING COUNT(DISTINCT source) > 1",
         f"SELECT mixed_eid FROM {SourceUpdate.Mixture.full_table_name}",
         f"SELECT eid FROM {Wheel.Doubt.full_table_name}",
         f"SELECT eid FROM {sessions} JOIN {deleted} ON subject = file_subject AND session_date = file_date",

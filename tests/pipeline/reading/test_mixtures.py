@@ -11,6 +11,7 @@ from pipeline.reading import (
     first_elsewhere,
     first_read,
     mixed_revisions,
+    put_right,
     replaced_since_registration,
     since_deletions,
     since_registration,
@@ -84,6 +85,7 @@ def test_what_is_written_or_corrected_by_itself_is_not_told(new):
         (in_fov(TIMES), [WHEEL, "alf/FOV_01/mpci.times.npy"]),
         ([*in_fov(TIMES), TABLE, OFF, PERIODS], [WHEEL]),
         ([path for path in ALIGNED if path != WHEEL], [WHEEL]),
+        ([path for path in ALIGNED if path not in (TABLE, OFF)], [TABLE, OFF]),
     ],
     ids=str,
 )
@@ -100,11 +102,21 @@ def test_without_a_wheel_the_trials_are_the_clock_of_behaviour():
 
 
 @pytest.mark.parametrize(
-    "new", [(TYPES, CLASSIFIER), (F,), (ACTIVITY, F), (ACTIVITY, TYPES), (ACTIVITY, POSITIONS, UUIDS, TYPES)], ids=str
-)
+    "new",
+    [(TYPES, CLASSIFIER), (F,), (ACTIVITY, F), (ACTIVITY, TYPES), (ACTIVITY, POSITIONS, UUIDS, TYPES),
+     (ACTIVITY, CLASSIFIER), (POSITIONS, NEUROPIL), (UUIDS,)],
+    ids=str,
+)  # fmt: skip
 def test_a_part_of_an_extraction_is_told(new):
     rest = {ACTIVITY, F, NEUROPIL, UUIDS, TYPES, CLASSIFIER, POSITIONS} - set(new)
     assert told(all_of(*in_fov(*new))) == [("files of ROIs", set(in_fov(*new)), set(in_fov(*rest)))]
+
+
+def test_positions_with_their_places_are_of_other_rois():
+    rest = {ACTIVITY, F, NEUROPIL, UUIDS, TYPES, CLASSIFIER}
+    for places in ((REGIONS, PLACES), (REGIONS, FINAL_PLACES)):
+        found = [one for one in told(all_of(*in_fov(POSITIONS, *places))) if one[0] == "files of ROIs"]
+        assert found == [("files of ROIs", set(in_fov(POSITIONS)), set(in_fov(*rest)))]
 
 
 def test_what_was_corrected_since_does_not_hide_the_older_part():
@@ -123,9 +135,33 @@ def test_regions_without_places_are_told(new):
 def test_one_of_histology_beside_an_estimate_is_told_whatever_its_revision(final, gone, left):
     for new in (all_of(*in_fov(final), revision=""), all_of(*in_fov(final), revision="") | all_of(*in_fov(left))):
         found = told(new, tuple(in_fov(gone)))
-        assert [(what, older) for what, _, older in found] == [("regions and places in the brain", set(in_fov(left)))]
-    both = all_of(*in_fov(FINAL_REGIONS, FINAL_PLACES), revision="")
-    assert told(both, tuple(in_fov(REGIONS, PLACES))) == []
+        others = {f"alf/FOV_01/{name}" for name in (REGIONS, PLACES)}
+        assert [one[0] for one in found] == ["regions and places in the brain"]
+        assert found[0][2] == {*in_fov(left), *others}
+
+
+def final(revision: str = "", fovs: tuple[int, ...] = (0, 1)) -> dict[str, str]:
+    """Return final regions and places of FOVs."""
+    return all_of(
+        *(f"alf/FOV_{fov:02d}/{name}" for fov in fovs for name in (FINAL_REGIONS, FINAL_PLACES)), revision=revision
+    )
+
+
+ESTIMATES = tuple(path for path in SESSION if path.endswith((REGIONS, PLACES)))
+
+
+def test_a_histology_is_of_all_fovs():
+    """An estimate, and places that come with an extraction, are of one FOV."""
+    of_first, of_second = set(final(fovs=(0,))), set(final(fovs=(1,)))
+    what = "regions and places in the brain"
+    for revision in ("", "2026-01-01"):
+        assert told(final(revision), ESTIMATES) == []
+        assert told(final(revision, (0,)), ESTIMATES[:2]) == [(what, of_first, set(ESTIMATES[2:]))]
+    assert told(final() | final("2026-01-01", (0,)), ESTIMATES) == [(what, of_first, of_second)]
+    extracted = final() | final("2026-01-01", (0,)) | all_of(*in_fov(*OF_FOV))
+    assert told(extracted, ESTIMATES) == []
+    # a histology of the other FOV after that: those of the extraction are of before
+    assert told(extracted | final("2026-02-01", (1,)), ESTIMATES) == [(what, of_second, of_first)]
 
 
 @pytest.mark.parametrize("new", [(OFF,), (PERIODS,), (TABLE,), (PERIODS, OFF)], ids=str)
@@ -135,7 +171,11 @@ def test_a_part_of_the_trials_is_told(new):
 
 
 def test_an_alignment_gives_no_periods_of_quiescence():
-    assert [one[0] for one in told(all_of(TABLE, OFF))] == []
+    """But times of frames, or of the wheel: without these the trials were extracted again."""
+    assert told(all_of(*ALIGNED)) == []
+    assert told(all_of(TABLE, OFF)) == [("files of trials", {TABLE, OFF}, {PERIODS})]
+    # of which there are none while the trials are read first
+    assert told(all_of(TABLE, OFF), tuple(path for path in SESSION if path not in (TABLE, OFF, PERIODS))) == []
 
 
 def test_it_says_which_files_and_what_may_have_been_done():
@@ -237,6 +277,60 @@ def test_a_file_that_was_moved_as_it_is_has_not_changed():
 def test_clocks_are_compared_with_those_of_the_rows_that_stayed():
     assert since([by_hand(of_fov(written()))], written(times="b")) == [("files with times", {TIMES})]
     assert since([by_hand(written())], written() | dict.fromkeys(ALIGNED, "b"), "") == []
+
+
+#: What is lacking of another FOV when a histology comes for one FOV only.
+PLACED = [("regions and places in the brain", {FINAL_REGIONS, FINAL_PLACES})]
+
+
+def placed(**writings: str) -> dict[str, str]:
+    """Return the hashes of a session with final places, by FOV; a FOV that is not named has the estimate."""
+    fovs = {f"alf/{name}": writing for name, writing in writings.items()}
+    others = {path: sha256 for path, sha256 in written().items()
+              if path not in ESTIMATES or path.rpartition("/")[0] not in fovs}  # fmt: skip
+    return others | {f"{fov}/{name}": one for fov, one in fovs.items() for name in (FINAL_REGIONS, FINAL_PLACES)}
+
+
+def test_a_histology_that_came_for_one_fov_is_told_until_the_rest_has_come():
+    for before, half, whole in (
+        (written(), placed(FOV_00="b"), placed(FOV_00="b", FOV_01="b")),
+        (placed(FOV_00="a", FOV_01="a"), placed(FOV_00="b", FOV_01="a"), placed(FOV_00="b", FOV_01="b")),
+    ):
+        first, second = by_hand(before), by_hand(half)
+        assert since([first], half) == PLACED and since([first, second], half) == PLACED
+        assert since([first, second], whole) == [] and since([first, second], before) == []
+        assert since([first], whole) == []
+
+
+def test_places_that_come_with_an_extraction_are_no_histology():
+    before = placed(FOV_00="a", FOV_01="a")
+    new = {path: "b" for path in before if path.startswith(FOLDER) and not path.endswith(TIMES)}
+    assert since([by_hand(before)], before | new) == []
+
+
+def test_files_that_are_added_alone_are_no_extraction():
+    """A download is completed."""
+    lacking = {path: sha256 for path, sha256 in written().items() if not path.endswith((UUIDS, CLASSIFIER))}
+    assert since([by_hand(lacking)], written()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_put_right"),
+    [
+        ([f"{FOLDER}/{TYPES}"], True),
+        ([f"{FOLDER}/{TYPES}", f"{FOLDER}/{CLASSIFIER}"], False),
+        ([f"{FOLDER}/{REGIONS}"], True),
+        ([f"{FOLDER}/{REGIONS}", f"{FOLDER}/{PLACES}"], False),
+        ([f"{FOLDER}/{TIMES}"], True),
+        ([f"{FOLDER}/{TIMES}", f"alf/FOV_01/{TIMES}"], False),
+        ([PERIODS], True), ([TABLE], False), ([OFF], False), ([WHEEL], False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_of_refused_files_that_are_replaced_those_may_be_put_right_that_others_are_compared_with(changed, is_put_right):
+    """Trials and wheel are compared to tenths of a second only; several files may be of another writing."""
+    files = [Source(path, "", "", 1, "b") for path in changed]
+    assert put_right(files) == (files if is_put_right else [])
 
 
 def test_trials_are_told_by_what_they_are():

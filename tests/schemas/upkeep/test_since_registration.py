@@ -627,6 +627,26 @@ def test_times_of_several_fovs_that_were_put_right_are_noted(lab, fovs):
         assert all(f"alf/FOV_{fov:02d}/{TIMES}" in changed for fov in fovs) and WHEEL_TIMES in others
 
 
+@without_server
+def test_trials_that_were_put_right_alone_are_noted(lab):
+    """They were in ms; those in their place are of another alignment, which turns of the wheel do not tell."""
+    eid, path = lab.eids["it"], lab.alf("it") / TRIALS
+    table = pd.read_parquet(path)
+    times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
+    table.assign(**{name: table[name] * 1e3 for name in times}).to_parquet(path)
+    register_again(lab)
+    assert "Behavior" in [table for table, _, _ in fill(SESSION_TABLES, {"eid": eid}).errors]
+    table.assign(**{name: table[name] + 0.1 for name in times}).to_parquet(path)
+    retry(eid=eid)
+    told = read(lab)
+    (note,) = kept(lab)
+    changed, others = note.split("and others have not")
+    assert "files with times have changed since the session was registered" in changed and TRIALS in changed
+    assert WHEEL_TIMES in others and TIMES in others and told
+    register_again(lab)  # if they are right
+    assert read(lab) == [] and kept(lab) == []
+
+
 # ---------------------------------------------------------------- rows that an update could not see
 
 
