@@ -525,7 +525,7 @@ def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -
             else:
                 found.append({"former": key, **rule})
                 done.notes.append(f"the UIDs of {key['subject']} have changed: they become a new tracking run")
-                done.notes += TrackingRun.half_tracked(key["subject"], [key], rule["uid_root"], rule["uid_form"])
+                done.notes += TrackingRun.notes_on_files(key["subject"], [key], rule["uid_root"], rule["uid_form"])
         except MesoError as error:
             done.failures.append(f"the UIDs of {key['subject']} stay as they are: {error}")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,10 +33,12 @@ from pipeline.demo.repository import LAB, session_eid, write_one_tables
 from pipeline.errors import DataError
 from pipeline.reading.fov import NEUROPIL, SIGNALS
 from pipeline.settings.signals import SignalSettings
+from pipeline.tracking.uids import SILHOUETTE
 from populate_scripts.ingest import ingest
 from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalTask
 from schemas.imaging.tables import FOV
+from schemas.queries.tracking_runs import tracking_run_of_sessions
 from schemas.session import Session
 from schemas.upkeep.deletion import delete_sessions
 from schemas.upkeep.mixtures import note_counts, notes_of
@@ -341,26 +343,70 @@ def test_a_mouse_of_another_lab_with_the_same_name_is_warned_of_once(lab):
     ingest([eid], cache_dir=lab.root)  # warnings are errors here
 
 
-def test_uids_of_two_runs_of_roicat_are_named_when_they_are_registered(lab, meso_command):
+def with_new_uids(alf: Path) -> None:
+    """Give the cells of all FOVs of a day other UIDs, as a run of ROICaT of other sessions does."""
+    for path in alf.glob(f"FOV_*/{UIDS}"):
+        lines = map(str.strip, path.read_text().splitlines())
+        new = [str(uuid.uuid5(uuid.NAMESPACE_DNS, one)) if len(one) == 36 else one for one in lines]
+        path.write_text("".join(f"{one}\n" for one in new))
+        quality = path.with_name(SILHOUETTE)
+        np.save(quality, np.load(quality) * 0.9)
+
+
+def of_several_runs(lab: Repository, texts: Iterable[str]) -> list[str]:
+    """Return the FOVs of which the third day is said to have UIDs of another run."""
+    said = f": no UID of session {lab.eids['third']} is in the other sessions"
+    return [text.partition(":")[0] for text in texts if said in text]
+
+
+@pytest.mark.parametrize("command", ["track", "update", "an update that was killed"])
+def test_uids_of_two_runs_of_roicat_are_named_when_they_are_registered(lab, meso_command, monkeypatch, command):
     """A day was tracked with those before it, which gives all days new UIDs; the file of that day alone was copied."""
     for name in ("second", "third"):
         lab.add(name, "STEP1")
     write_one_tables(lab.root)
-    keys = [{"eid": eid} for eid in lab.eids.values()]
-    ingest([key["eid"] for key in keys], cache_dir=lab.root)
-    assert fill(SESSION_TABLES, keys).errors == []
-    third = lab.alf("third").glob(f"FOV_*/{UIDS}")
+    eids = list(lab.eids.values())
+    ingest(eids, cache_dir=lab.root)
+    assert fill(SESSION_TABLES, [{"eid": eid} for eid in eids]).errors == []
     done = meso_command("track", "STEP1")
     assert done.returncode == 0 and "no UID of" not in done.stdout
-    for path in third:
-        lines = map(str.strip, path.read_text().splitlines())
-        new = [str(uuid.uuid5(uuid.NAMESPACE_DNS, one)) if len(one) == 36 else one for one in lines]
-        path.write_text("".join(f"{one}\n" for one in new))
-    done = meso_command("track", "STEP1")
-    assert done.returncode == 0
-    for fov in range(2):
-        assert f"FOV_{fov:02d}: no UID of session {lab.eids['third']} is in the other sessions" in done.stdout
-    assert done.stdout.count("no UID of") == 2
+    with_new_uids(lab.alf("third"))
+    if command == "track":
+        done = meso_command("track", "STEP1")
+        assert done.returncode == 0
+        texts = done.stdout.splitlines()
+    else:
+        assert of_several_runs(lab, update(eids, dry_run=True).notes) == ["FOV_00", "FOV_01"]
+        if command != "update":
+            with monkeypatch.context() as patch:
+                patch.setattr("schemas.upkeep.update._complete", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    update(eids)
+        texts = update(eids).notes
+    assert of_several_runs(lab, texts) == ["FOV_00", "FOV_01"]
+    assert sum("no UID of" in text for text in texts) == 2
+    assert update(eids).notes == []
+
+
+def interrupt(*_: object) -> None:
+    """End as Ctrl+C does."""
+    raise KeyboardInterrupt
+
+
+def test_uids_of_two_runs_of_roicat_are_named_when_a_question_registers_them(lab):
+    """The sessions of a question are others than those of the last run."""
+    for name in ("second", "third"):
+        lab.add(name, "STEP1")
+    write_one_tables(lab.root)
+    first = [lab.eids["it"], lab.eids["second"]]
+    ingest(first, cache_dir=lab.root)
+    tracking_run_of_sessions(first)
+    ingest([lab.eids["third"]], cache_dir=lab.root)
+    with_new_uids(lab.alf("third"))
+    with pytest.warns(UserWarning, match="no UID of") as told:
+        tracking_run_of_sessions(list(lab.eids.values()))
+    assert of_several_runs(lab, (str(one.message) for one in told)) == ["FOV_00", "FOV_01"]
+    tracking_run_of_sessions(list(lab.eids.values()))  # warnings are errors here
 
 
 # ---------------------------------------------------------------- backups
