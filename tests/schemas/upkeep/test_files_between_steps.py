@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from support.broken_sessions import Repository, copy_session, made_session, new_uuids, remove
 from support.corpus import (
@@ -35,6 +36,7 @@ from pipeline.reading.fov import NEUROPIL, SIGNALS
 from pipeline.settings.signals import SignalSettings
 from pipeline.tracking.uids import SILHOUETTE
 from populate_scripts.ingest import ingest
+from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalTask
 from schemas.imaging.tables import FOV
@@ -585,3 +587,139 @@ def test_days_that_were_exchanged_are_noted_if_one_of_them_is_registered_later(l
     (*_, last) = (one for one in found if one.kind == "exchanged")
     assert last.eid == lab.eids["later"] and f"of session {lab.eids['it']} was" in last.text
     assert "1 session with files of another FOV or session" in note_counts()
+
+
+# ---------------------------------------------------------------- other folders
+
+
+@pytest.fixture
+def mirror(lab, monkeypatch) -> Path:
+    """An older copy of the ONE cache, which MESO_ONE_CACHE_DIR names; the session has been read from files of after."""
+    older = lab.root.with_name("mirror")
+    shutil.copytree(lab.root, older)
+    extract_again(fov_of(lab))
+    register_again(lab)
+    assert fill(SESSION_TABLES, {"eid": lab.eids["it"]}).errors == []
+    monkeypatch.setenv("MESO_ONE_CACHE_DIR", str(older))
+    return older
+
+
+def folder_notes(eid: str) -> list[str]:
+    return [one.text for one in notes_of([eid]) if one.kind == "folder"]
+
+
+@pytest.mark.parametrize("then", ["mounted again", "registered"])
+def test_files_of_another_folder_than_the_registered_one_are_noted(lab, mirror, then):
+    """The registered cache is not mounted, and an older copy of it is read."""
+    eid, away = lab.eids["it"], lab.root.with_name("unmounted")
+    assert update([eid]).changes == []  # the registered one is there
+    lab.root.rename(away)
+    said = f"from the ONE cache {lab.root} are read here from the ONE cache {mirror}"
+    with pytest.warns(UserWarning, match=said):
+        done = update([eid])
+    note = f"an update read files in {mirror}, and not where the session is registered"
+    assert sum(note in text for text in done.notes) == 1
+    (kept,) = folder_notes(eid)
+    assert kept.startswith(note) and "1 session with files of another folder" in note_counts()
+    with pytest.warns(UserWarning, match=said):
+        verify_session(eid, source=True)
+    with pytest.warns(UserWarning, match=said):
+        update([eid])
+    if then == "registered":
+        moved = f"from the ONE cache {lab.root} are registered with, and read from, the ONE cache {mirror}"
+        with pytest.warns(UserWarning, match=moved):
+            ingest([eid], cache_dir=mirror)
+        assert folder_notes(eid) == [] and update([eid]).changes == []
+    away.rename(lab.root)
+    assert folder_notes(eid) == []
+    if then == "mounted again":
+        assert [change.table for change in update([eid]).changes] == ["FOV"]
+        assert folder_notes(eid) == []
+
+
+def test_a_first_reading_from_another_folder_is_warned_of(lab, mirror):
+    register_again(lab)
+    lab.root.rename(lab.root.with_name("unmounted"))
+    with pytest.warns(UserWarning, match="are read here from the ONE cache"):
+        fill(SESSION_TABLES, {"eid": lab.eids["it"]})
+    lab.root.with_name("unmounted").rename(lab.root)
+
+
+# ---------------------------------------------------------------- values that are exchanged
+
+
+def saved_again(path: Path) -> None:
+    """Write a file in other bytes, with its values."""
+    if path.suffix == ".npy":
+        array = np.load(path)
+        with path.open("wb") as file:
+            np.lib.format.write_array(file, array, version=(2, 0))
+    elif path.suffix == ".pqt":
+        pd.read_parquet(path).to_parquet(path, compression="gzip")
+    else:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def exchange(one: Path, other: Path, *stay: str) -> None:
+    """Exchange the files of two folders, in other bytes, but those that stay."""
+    for path in [path for path in one.rglob("*") if path.is_file() and path.name not in stay]:
+        theirs, aside = other / path.relative_to(one), path.with_name("aside")
+        path.rename(aside)
+        theirs.rename(path)
+        aside.rename(theirs)
+        saved_again(path)
+        saved_again(theirs)
+
+
+def exchanged_notes(eid: str) -> list[str]:
+    return [one.text for one in notes_of([eid]) if one.kind == "exchanged"]
+
+
+def test_fovs_that_are_exchanged_in_other_bytes_are_noted(lab):
+    """A new export counts the FOVs the other way round."""
+    eid, folders = lab.eids["it"], sorted(lab.alf("it").glob("FOV_*"))
+    before = {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
+    fill(SESSION_TABLES, {"eid": eid})
+    exchange(*folders, TIMES, SHIFT)
+    said = [
+        f"alf/FOV_{fov:02d}/{UUIDS} holds the values of alf/FOV_{1 - fov:02d}/{UUIDS} of session {eid} as they were; "
+        f"if files were exchanged by mistake, put them back, and run meso update {eid}"
+        for fov in range(2)
+    ]
+    assert [note for note in update([eid], dry_run=True).notes if "holds the values" in note] == [
+        f"session {eid}: {text}" for text in said
+    ]
+    assert set(said) <= {note.partition(": ")[2] for note in update([eid]).notes}
+    assert exchanged_notes(eid) == said
+    assert "1 session with files of another FOV or session" in note_counts()
+    for path, content in before.items():
+        path.write_bytes(content)
+    assert not any("holds the values" in note for note in update([eid]).notes)  # they are back
+    assert exchanged_notes(eid) == []
+
+
+def test_sessions_that_are_exchanged_in_other_bytes_are_noted(lab):
+    lab.add("other", "STEP1")
+    write_one_tables(lab.root)
+    eids = list(lab.eids.values())
+    ingest(eids, cache_dir=lab.root)
+    assert fill(SESSION_TABLES, [{"eid": eid} for eid in eids]).errors == []
+    exchange(lab.alf("it"), lab.alf("other"), SHIFT)  # line times are the same on all days
+    assert update(eids).failures == []
+    for eid, other in (eids, eids[::-1]):
+        notes = exchanged_notes(eid)
+        of_fovs = [f"alf/FOV_{fov:02d}/{TIMES} holds the values of" for fov in range(2)]
+        assert all(f"of session {other} as they were" in note for note in notes)
+        assert sum(note.startswith(tuple(of_fovs)) for note in notes) == 2
+        assert any(TRIALS in note for note in notes) and any(WHEEL_TIMES in note for note in notes)
+
+
+def test_files_that_are_written_again_are_not_taken_for_exchanged(lab):
+    """All FOVs and the trials change in one update, each to values of its own."""
+    eid = lab.eids["it"]
+    fill(SESSION_TABLES, {"eid": eid})
+    for seed, fov in enumerate(sorted(lab.alf("it").glob("FOV_*"))):
+        reorder(fov, ACTIVITY, FLUORESCENCE, NEUROPIL, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS, seed=seed)
+        new_uuids(fov / UUIDS, seed)
+    assert len(update([eid]).changes) == 2
+    assert exchanged_notes(eid) == []
