@@ -209,6 +209,8 @@ class Session(WholeDelete, dj.Manual):
             warnings.warn(f"session {eid}: not read, as they are not called alf/FOV_00 ... 99: {unread}", stacklevel=2)
         if unlisted:
             warnings.warn(f"session {eid}: not read, as ONE does not list them: {unlisted}. {LIST_AGAIN}", stacklevel=2)
+        for text in unlisted_notes(one, info.eid):
+            warnings.warn(text, stacklevel=2)
         return bool(new)
 
     @classmethod
@@ -308,6 +310,16 @@ def one_for(eid: str, registered: dict[str, Any] | None = None) -> Any:
     one = reading.open_one(cache_dir)
     reading.check_place(eid, reading.place_of(one, eid), _place(registered))
     return one
+
+
+def unlisted_notes(one: Any, eid: str) -> list[str]:
+    """Return a note on revisions of a session's files that are on this machine, and not in ONE's tables, if any are."""
+    unlisted = ", ".join(reading.unlisted_revisions(one, eid))
+    text = (
+        f"session {eid}: files of revisions are not read, as ONE does not list them: {unlisted}. If they are complete, "
+        f"write the tables of the ONE cache again, and run meso update {eid}"
+    )
+    return [text] if unlisted else []
 
 
 def read_from(registered_from: str) -> str | None:

@@ -55,6 +55,7 @@ from schemas.server.settings import prefix
 from schemas.session import (
     FINGERPRINT,
     LABELLED,
+    REGISTERED,
     Behavior,
     FOVFolder,
     ReadsSession,
@@ -68,6 +69,7 @@ from schemas.session import (
     registered_hashes,
     trials_key,
     trials_of,
+    unlisted_notes,
 )
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
@@ -176,12 +178,20 @@ def _with_unfinished(eids: Sequence[str], subjects: set[str], done: Updated) -> 
 
 
 def _changed(eids: Sequence[str], done: Updated) -> list[ChangedRow]:
-    """Return the rows of sessions whose files have changed; a session that cannot be looked at is a failure."""
+    """Return the rows of sessions whose files have changed; a session that cannot be looked at is a failure.
+
+    Revisions that ONE does not list are noted.
+    """
+    of_eids = [{"eid": eid} for eid in eids]
+    registered = {row["eid"]: row for row in (Session & of_eids).proj(*REGISTERED).to_dicts()} if of_eids else {}
     for eid in eids:
         try:
             done.changes += changed_rows(eid, content=True)
         except MesoError as error:
             done.failures.append(str(error))
+            continue
+        with suppress(MesoError):  # a session without rows, of which no file is here
+            done.notes += unlisted_notes(one_for(eid, registered[eid]), eid)
     return done.changes
 
 

@@ -723,3 +723,22 @@ def test_files_that_are_written_again_are_not_taken_for_exchanged(lab):
         new_uuids(fov / UUIDS, seed)
     assert len(update([eid]).changes) == 2
     assert exchanged_notes(eid) == []
+
+
+def test_a_revision_that_the_tables_lack_is_noted_until_they_are_written_again(lab):
+    eid, fov = lab.eids["it"], fov_of(lab)
+    fill(SESSION_TABLES, {"eid": eid})
+    revision = fov / "#2024-05-01#"
+    shutil.copytree(fov, revision)
+    extract_again(revision)
+    said = f"session {eid}: files of revisions are not read, as ONE does not list them: alf/FOV_00/#2024-05-01#. If"
+    with pytest.warns(UserWarning, match=said):
+        ingest([eid], cache_dir=lab.root)
+    for dry_run in (True, False):
+        done = update([eid], dry_run=dry_run)
+        assert done.changes == [] and [note.partition(" they")[0] for note in done.notes] == [said]
+    write_one_tables(lab.root)
+    ingest([eid], cache_dir=lab.root)  # warnings are errors here
+    done = update([eid])
+    assert [change.table for change in done.changes] == ["FOV"]
+    assert not any("does not list" in note for note in done.notes)
