@@ -26,7 +26,7 @@ from schemas.imaging import objects
 from schemas.imaging.tables import ROI, AtlasOutline, BrainRegion
 from schemas.labels import LabelSet
 from schemas.queries.ids import known_as, one_subject, session_id
-from schemas.queries.tracking_runs import fovs_of_several_runs, latest_tracking_runs, tracking_run_of_sessions
+from schemas.queries.tracking_runs import latest_tracking_runs, tracking_run_of_sessions
 from schemas.rows import content_key
 from schemas.server import embedded
 from schemas.server.binding import auto_populated, table_named
@@ -455,7 +455,7 @@ def track(
     }
     former, (same, elsewhere) = latest_tracking_runs(subject), said.values()
     run = TrackingRun.register(subject, root, duplicates, uid_form, same_rois=same, other_places=elsewhere)
-    lines += TrackingRun.half_tracked(subject, former, root, uid_form)
+    lines += TrackingRun.notes_on(run, former)
     for what, named in said.items():
         for key in (TrackingFile & run).keys(order_by="eid, fov") if named else ():
             if {key["eid"], (key["eid"], key["fov"])} & set(named):
@@ -468,7 +468,7 @@ def track(
         f"Run {run['tracking_run']}: {len(TrackedCell & run)} cells, {len(members)} ROIs in "
         f"{len(Session & members.proj())} sessions"
     )
-    return lines + fovs_of_several_runs(run), [line for step in steps for line in step.lines()]
+    return lines, [line for step in steps for line in step.lines()]
 
 
 def _session_or_fov(text: str, option: str) -> str | tuple[str, int]:

@@ -187,8 +187,9 @@ class Session(WholeDelete, dj.Manual):
             lab = (Subject & {"subject": info.subject}).fetch1("lab")
             if is_new:
                 cls.insert1(row)
-            elif (cls & {"eid": info.eid}).fetch1("one_cache_dir") != row["one_cache_dir"]:
-                cls.update1({"eid": info.eid, "one_cache_dir": row["one_cache_dir"]})  # the data moved
+            elif (moved_from := (cls & {"eid": info.eid}).fetch1("one_cache_dir")) != row["one_cache_dir"]:
+                cls.update1({"eid": info.eid, "one_cache_dir": row["one_cache_dir"]})
+                _warn_of_folder(moved_from, cache_dir, "are registered with, and read from,")
             FOVFolder.insert(new)
             # those of a FOV folder that was deleted, and is back, stay: its rows were read later than them
             cls.File().insert_sources({"eid": info.eid}, files, skip_duplicates=True)
@@ -208,6 +209,8 @@ class Session(WholeDelete, dj.Manual):
             warnings.warn(f"session {eid}: not read, as they are not called alf/FOV_00 ... 99: {unread}", stacklevel=2)
         if unlisted:
             warnings.warn(f"session {eid}: not read, as ONE does not list them: {unlisted}. {LIST_AGAIN}", stacklevel=2)
+        for text in unlisted_notes(one, info.eid):
+            warnings.warn(text, stacklevel=2)
         return bool(new)
 
     @classmethod
@@ -279,6 +282,8 @@ def _is_named(dataset: str, error: str) -> bool:
 def one_for(eid: str, registered: dict[str, Any] | None = None) -> Any:
     """Return the ONE client for a session, on the cache it was registered from or else on MESO_ONE_CACHE_DIR.
 
+    Warns if it is not the one that the session was registered from.
+
     Parameters
     ----------
     eid : str
@@ -294,16 +299,44 @@ def one_for(eid: str, registered: dict[str, Any] | None = None) -> Any:
     """
     registered = registered or (Session & {"eid": eid}).proj(*REGISTERED).fetch1()
     registered_from = registered["one_cache_dir"]
-    here = bool(registered_from) and Path(registered_from).is_dir()
-    cache_dir = registered_from if here else one_cache_dir()
+    cache_dir = read_from(registered_from)
     if registered_from and cache_dir is None:
         raise ConfigError(
             f"Session {eid} was registered from the ONE cache {registered_from}, which is not on this machine. "
             f"Set MESO_ONE_CACHE_DIR to where it is mounted here"
         )
+    if cache_dir != (registered_from or None):
+        _warn_of_folder(registered_from, cache_dir, "are read here from")
     one = reading.open_one(cache_dir)
     reading.check_place(eid, reading.place_of(one, eid), _place(registered))
     return one
+
+
+def unlisted_notes(one: Any, eid: str) -> list[str]:
+    """Return a note on revisions of a session's files that are on this machine, and not in ONE's tables, if any are."""
+    unlisted = ", ".join(reading.unlisted_revisions(one, eid))
+    text = (
+        f"session {eid}: files of revisions are not read, as ONE does not list them: {unlisted}. If they are complete, "
+        f"write the tables of the ONE cache again, and run meso update {eid}"
+    )
+    return [text] if unlisted else []
+
+
+def read_from(registered_from: str) -> str | None:
+    """Return the ONE cache that sessions are read from here, by that of their registration; None for a database."""
+    return registered_from if registered_from and Path(registered_from).is_dir() else one_cache_dir()
+
+
+def _warn_of_folder(registered_from: str, cache_dir: str | None, what: str) -> None:
+    """Warn that files come from another folder than before: not of each session, so that it is said once."""
+    before, now = (f"the ONE cache {one}" if one else "the database of ONE" for one in (registered_from, cache_dir))
+    warnings.warn(f"sessions that were registered from {before} {what} {now}, which may have other files", stacklevel=2)
+
+
+def registered_folders(eids: Collection[str]) -> dict[str, str]:
+    """Return by session the ONE cache that it is registered with, '' for a database; a statement."""
+    rows = (Session & [{"eid": eid} for eid in eids]).proj("one_cache_dir").to_dicts() if eids else []
+    return {row["eid"]: row["one_cache_dir"] for row in rows}
 
 
 def _place(row: Mapping[str, Any]) -> reading.Place:
@@ -398,6 +431,12 @@ class ReadsSession:
             others = (cls.Source & {"sha256": source.sha256}) - list(replaced)  # type: ignore[attr-defined]
             for other in others.to_dicts(limit=1):
                 raise copy_error(key, source.dataset, other["eid"], other["dataset"])
+
+    @classmethod
+    def check_values(
+        cls, key: dict, data: Any, sources: Sequence[reading.Source], replaced: Sequence[dict] = ()
+    ) -> None:
+        """Refuse the values of another row, in other bytes; parameters and errors as of ``check``."""
 
     @classmethod
     def check_together(
@@ -840,6 +879,10 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
         Also those with the stimuli, choices and feedback of another of the subject, at whatever times.
         """
         super().check(key, data, sources, replaced)
+        cls.check_values(key, data, sources, replaced)
+
+    @classmethod
+    def check_values(cls, key, data, sources, replaced=()):
         cls._check_fingerprint(key, data, replaced)
         for collection, trials in data.table.groupby("collection"):
             some = compared(trials["stimOn_times"].dropna().to_list())
@@ -986,6 +1029,10 @@ class Wheel(ReadsSession, WholeDelete, dj.Imported):
     def check(cls, key, data, sources, replaced=()):
         """Refuse also a wheel with the times of another session's, whose file was saved again."""
         super().check(key, data, sources, replaced)
+        cls.check_values(key, data, sources, replaced)
+
+    @classmethod
+    def check_values(cls, key, data, sources, replaced=()):
         begin = cls & near("velocity_start", data.timestamps[0]) & f"eid <> '{key['eid']}'"
         for other in (begin - list(replaced)).proj().to_dicts():
             timestamps = (cls & other).fetch1("wheel_timestamps")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -159,15 +159,24 @@ class TrackingRun(WholeDelete, dj.Manual):
         return found
 
     @classmethod
-    def half_tracked(
+    def notes_on(cls, run: dict[str, str], former: Sequence[dict[str, str]]) -> list[str]:
+        """Return notes on what may be still to come of a registered run, compared with former ones.
+
+        Parameters
+        ----------
+        run : dict
+            Key of the run.
+        former : sequence of dict
+            Keys of the runs before it.
+        """
+        files = (TrackingFile & run).to_dicts(order_by="eid, fov")
+        return _notes_on_files(run["subject"], files, former, (cls & run).fetch1("uid_form"))
+
+    @classmethod
+    def notes_on_files(
         cls, subject: str, former: Sequence[dict[str, str]], uid_root: str | None, uid_form: str | None
     ) -> list[str]:
-        """Return notes on FOVs whose UIDs are all others than in former runs, and whose silhouettes are the same.
-
-        So it is if cells were tracked again and the new silhouettes are still to come, or if that gave the same cells
-        with new names. Also on those of which it is the reverse: most silhouettes are others, and the UIDs the same.
-        Of a FOV that none of the runs has, as its rows were deleted, the UIDs and the hash of the silhouettes that were
-        registered are compared.
+        """Return the notes of ``notes_on`` that the files of now would have, without inserting anything.
 
         Parameters
         ----------
@@ -177,27 +186,76 @@ class TrackingRun(WholeDelete, dj.Manual):
         uid_root, uid_form
             As for ``register``.
         """
-        files, old = [file for file in _all_uid_files(subject, uid_root) if _quality_key(file)], defaultdict(list)
-        for file in (TrackingFile & list(former)).to_dicts() if former else ():
-            old[_place_of(file)].append(file)
-        lost = _registered_with(subject, [file for file in files if _place_of(file) not in old])
+        return _notes_on_files(subject, _all_uid_files(subject, uid_root), former, uid_form)
 
-        def cells_in(text: str) -> set[str]:
-            return set(tracking.cells_in(text, uid_form))
 
-        found = []
-        for file in files:
-            place, quality = _place_of(file), _quality_key(file)
-            before = old.get(place, [])
-            texts = [one["uid_text"] for one in before if _quality_key(one) == quality] or lost.get(place, [])
-            cells = cells_in(file["uid_text"]) if before or texts else set()
-            if any((known := cells_in(text)) and cells and not cells & known for text in texts):
-                found.append(_half_note(subject, file, f"all {len(cells)} UIDs are new, and the silhouettes are"))
-            n = max((_n_others(file, one) for one in before if cells_in(one["uid_text"]) == cells), default=0)
-            if n > len(cells) / 2:
-                what = f"{n} of {len(cells)} silhouettes are new, and the UIDs are"
-                found.append(_half_note(subject, file, what, tracking.UIDS))
-        return found
+def _notes_on_files(
+    subject: str, files: Sequence[dict[str, Any]], former: Sequence[dict[str, str]], uid_form: str | None
+) -> list[str]:
+    """Return notes on UID files, or silhouettes, that may be still to come beside these."""
+    return [*_half_tracked(subject, files, former, uid_form), *_of_several_runs(subject, files, uid_form)]
+
+
+def _half_tracked(
+    subject: str, every: Sequence[dict[str, Any]], former: Sequence[dict[str, str]], uid_form: str | None
+) -> list[str]:
+    """Return notes on FOVs whose UIDs are all others than in former runs, and whose silhouettes are the same.
+
+    So it is if cells were tracked again and the new silhouettes are still to come, or if that gave the same cells
+    with new names. Also on those of which it is the reverse: most silhouettes are others, and the UIDs the same.
+    Of a FOV that none of the runs has, as its rows were deleted, the UIDs and the hash of the silhouettes that were
+    registered are compared.
+    """
+    files, old = [file for file in every if _quality_key(file)], defaultdict(list)
+    for file in (TrackingFile & list(former)).to_dicts() if former else ():
+        old[_place_of(file)].append(file)
+    lost = _registered_with(subject, [file for file in files if _place_of(file) not in old])
+
+    def cells_in(text: str) -> set[str]:
+        return set(tracking.cells_in(text, uid_form))
+
+    found = []
+    for file in files:
+        place, quality = _place_of(file), _quality_key(file)
+        before = old.get(place, [])
+        texts = [one["uid_text"] for one in before if _quality_key(one) == quality] or lost.get(place, [])
+        cells = cells_in(file["uid_text"]) if before or texts else set()
+        if any((known := cells_in(text)) and cells and not cells & known for text in texts):
+            found.append(_half_note(subject, file, f"all {len(cells)} UIDs are new, and the silhouettes are"))
+        n = max((_n_others(file, one) for one in before if cells_in(one["uid_text"]) == cells), default=0)
+        if n > len(cells) / 2:
+            what = f"{n} of {len(cells)} silhouettes are new, and the UIDs are"
+            found.append(_half_note(subject, file, what, tracking.UIDS))
+    return found
+
+
+def _of_several_runs(subject: str, files: Sequence[dict[str, Any]], uid_form: str | None) -> list[str]:
+    """Return a note for each FOV that has no cell in common between some days and the others.
+
+    So it is if the cells were tracked again with other sessions, and the new UID files came for some days only. Days
+    that share a cell with one day of a group are of it.
+    """
+    cells_of: dict[int, dict[str, set[str]]] = defaultdict(dict)
+    for file in files:
+        if cells := set(tracking.cells_in(file["uid_text"], uid_form)):
+            cells_of[file["fov"]][file["eid"]] = cells
+    groups = {fov: _with_common_cells(cells_of[fov]) for fov in sorted(cells_of)}
+    return [
+        f"FOV_{fov:02d}: no UID of {' and '.join(f'session {eid}' for eid in few)} is in the other sessions. If "
+        f"the cells were tracked again with other sessions, UID files are still to come: then run meso track {subject} "
+        "once more"
+        for fov, (_, *others) in groups.items() for few in others
+    ]  # fmt: skip
+
+
+def _with_common_cells(cells_of: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the groups of sessions that share no cell with one another, the largest first."""
+    groups: list[tuple[list[str], set[str]]] = []
+    for eid, cells in cells_of.items():
+        same = [group for group in groups if group[1] & cells]
+        groups = [group for group in groups if not group[1] & cells]
+        groups.append(([*(one for eids, _ in same for one in eids), eid], cells.union(*(seen for _, seen in same))))
+    return sorted((eids for eids, _ in groups), key=lambda eids: (-len(eids), eids))
 
 
 def _half_note(subject: str, file: dict[str, Any], what: str, lacking: str = tracking.SILHOUETTE) -> str:

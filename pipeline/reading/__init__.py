@@ -24,6 +24,7 @@ from pipeline.reading.client import (
     session_folder,
     session_info,
     unlisted_folders,
+    unlisted_revisions,
     unread_folders,
 )
 from pipeline.reading.datasets import SessionReader, Source, without_revision
@@ -119,6 +120,7 @@ __all__ = [
     "still_standing",
     "trial_datasets",
     "unlisted_folders",
+    "unlisted_revisions",
     "unread_folders",
     "wheel_datasets",
     "with_given",

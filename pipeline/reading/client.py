@@ -26,6 +26,9 @@ FOV_FOLDER = re.compile(r"^alf/FOV_(\d\d)$")
 #: Folders that are meant as FOVs, by whatever name.
 FOV_NAME = re.compile(r"^alf/fov[^/]*$", re.IGNORECASE)
 
+#: How the names of files begin that are read.
+READ = ("mpci", "_ibl_trials", "_ibl_wheel")
+
 #: The largest number of a session that ONE's tables hold; a larger one would be another session's folder.
 MAX_NUMBER = 65535
 #: What to do about an id of which ONE knows nothing.
@@ -433,3 +436,23 @@ def unlisted_folders(one: Any, eid: str) -> list[str]:
     folders = {f"alf/{path.name}": path for path in folder.glob("alf/*")} if folder else {}
     unlisted = {name: path for name, path in folders.items() if FOV_NAME.match(name) and name not in listed}
     return sorted(name for name, path in unlisted.items() if path.is_symlink() or any(path.rglob("mpci*")))
+
+
+def unlisted_revisions(one: Any, eid: str) -> list[str]:
+    """Return the revision folders on this machine with imaging, trials or wheel of which ONE does not list all.
+
+    ONE's tables have none that came after they were written. Of a database there are none: what was withdrawn there may
+    still be on this machine.
+    """
+    folder = None if is_remote(one) else _folder(one, eid)
+    if folder is None:
+        return []
+    datasets = datasets_of(one, eid)
+    listed, collections = {str(PurePosixPath(path)) for path in datasets["rel_path"]}, set(collections_in(datasets))
+    files = [
+        path.relative_to(folder)
+        for pattern in ("alf/#*#", "alf/*/#*#") for revision in folder.glob(pattern)
+        for name in READ for path in revision.glob(f"{name}*")
+    ]  # fmt: skip
+    unlisted = {file.parent for file in files if file.as_posix() not in listed}
+    return sorted(revision.as_posix() for revision in unlisted if revision.parent.as_posix() in collections)

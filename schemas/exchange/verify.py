@@ -64,8 +64,9 @@ class Finding:
         'damaged' (does not decode), 'missing', 'wrong' (not what its row says), 'differs' (from the file), 'changed'
         (the file was changed since it was read), 'no file', 'copy' (another row was read from it, too); 'pending' or
         'failed' for activity that is not stored yet; 'mixed' for files that are written together, of which some are
-        older than others; 'exchanged' for files that another FOV had before; 'labels' for labels that were given when
-        other files had been read; 'doubt' for what was odd when it was read.
+        older than others; 'exchanged' for files that another FOV had before; 'folder' for files of another folder than
+        the session is registered with; 'labels' for labels that were given when other files had been read; 'doubt' for
+        what was odd when it was read.
     table : str
     error : DataError
         With session and FOV, and what was expected and found.

@@ -195,7 +195,12 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
         """
         super().check(key, data, sources, replaced)
         _check_places(key, sources, replaced)
+        cls.check_values(key, data, sources, replaced)
         _check_start(key, data, replaced)
+
+    @classmethod
+    def check_values(cls, key, data, sources, replaced=()):
+        _check_times(key, data, replaced)
         _check_rois(key, data, replaced)
 
     @classmethod
@@ -215,17 +220,26 @@ def _check_places(key: dict, sources: Sequence[reading.Source], replaced: Sequen
 
 
 def _check_start(key: dict, data: reading.FOVData, replaced: Sequence[dict]) -> None:
-    """Refuse a FOV that starts at another time than the others of its session, or whose times are a copy."""
-    start, place = data.frame_times[0], f"alf/FOV_{key['fov']:02d}/{TIMES}"
+    """Refuse a FOV that starts at another time than the others of its session, or at the same."""
     others = (FOV & f"eid = '{key['eid']}' AND fov <> {key['fov']:d}") - list(replaced)
-    copied = near("imaging_start", start) + " AND " + near("imaging_end", data.frame_times[-1])
-    elsewhere = (FOV & copied & f"eid <> '{key['eid']}'") - list(replaced)
-    at_once = others & near("imaging_start", start, AT_ONCE)
-    for row in [*elsewhere.keys(order_by="KEY", limit=1), *at_once.keys(order_by="fov", limit=1)]:
-        raise copy_error(key, place, row["eid"], f"alf/FOV_{row['fov']:02d}/{TIMES}")
+    at_once = others & near("imaging_start", data.frame_times[0], AT_ONCE)
+    for row in at_once.keys(order_by="fov", limit=1):
+        raise _copied_times(key, row)
     for row in others.proj("imaging_start", "imaging_end", "n_frames", "n_bouts").to_dicts(order_by="fov"):
         extent = Extent(row["imaging_start"], row["imaging_end"], row["n_frames"], row["n_bouts"])
         _check_extent(key, data, row["fov"], extent)
+
+
+def _check_times(key: dict, data: reading.FOVData, replaced: Sequence[dict]) -> None:
+    """Refuse the frame times of another session."""
+    copied = near("imaging_start", data.frame_times[0]) + " AND " + near("imaging_end", data.frame_times[-1])
+    elsewhere = (FOV & copied & f"eid <> '{key['eid']}'") - list(replaced)
+    for row in elsewhere.keys(order_by="KEY", limit=1):
+        raise _copied_times(key, row)
+
+
+def _copied_times(key: dict, other: dict) -> DataError:
+    return copy_error(key, f"alf/FOV_{key['fov']:02d}/{TIMES}", other["eid"], f"alf/FOV_{other['fov']:02d}/{TIMES}")
 
 
 class Extent(NamedTuple):

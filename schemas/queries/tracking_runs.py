@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from schemas.imaging.tables import FOV, ROI
 from schemas.queries.errors import errors_of
 from schemas.queries.ids import one_subject
 from schemas.session import FOVFolder
-from schemas.storage.bulk import columns
 from schemas.tracking import SessionSet, SharedCells, TrackedFOV, TrackingFile, TrackingRun
 
 
@@ -60,7 +59,7 @@ def tracking_run_of_sessions(
 ) -> dict[str, str]:
     """Return the key of the tracking run to use for the comparison of sessions.
 
-    At most three statements, unless UID files are registered.
+    At most three statements, unless UID files are registered: then it warns of such that may be still to come.
 
     Parameters
     ----------
@@ -89,7 +88,10 @@ def tracking_run_of_sessions(
             return run
         uid_root, duplicates = last[0]["uid_root"] or None, last[0]["duplicates"]
         uid_form = last[0]["uid_form"] or uid_form
-    return TrackingRun.register(subject, uid_root, duplicates, uid_form)
+    run = TrackingRun.register(subject, uid_root, duplicates, uid_form)
+    for text in TrackingRun.notes_on(run, [_key_of(one) for one in last]):
+        warnings.warn(text, stacklevel=2)
+    return run
 
 
 def latest_tracking_runs(subject: str | None = None) -> list[dict[str, str]]:
@@ -190,40 +192,6 @@ def fovs_of_other_runs(session_set: dict) -> list[str]:
         for row in without
         if (row["eid"], row["fov"]) not in found
     ]
-
-
-def fovs_of_several_runs(run: dict) -> list[str]:
-    """Return a line of text for each FOV that has no cell in common between some days of a tracking run and the others.
-
-    So it is if the cells were tracked again with other sessions, and the new UID files came for some days only. Days
-    that share a cell with one day of a group are of it. One statement.
-
-    Parameters
-    ----------
-    run : dict
-        Key of a TrackingRun, of which ``TrackedFOV`` has been populated.
-    """
-    found = columns(TrackedFOV.Member & run, "fov", "eid", "cell_uid", order_by=("fov", "eid"))
-    cells_of: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for fov, eid, uid in zip(*(values.tolist() for values in found), strict=True):
-        cells_of[fov][eid].add(uid)
-    groups = {fov: _with_common_cells(days) for fov, days in cells_of.items()}
-    return [
-        f"FOV_{fov:02d}: no UID of {' and '.join(f'session {eid}' for eid in few)} is in the other sessions. If "
-        "the cells were tracked again with other sessions, UID files are still to come: then run "
-        f"meso track {run['subject']} once more"
-        for fov, (_, *others) in groups.items() for few in others
-    ]  # fmt: skip
-
-
-def _with_common_cells(cells_of: Mapping[str, set[str]]) -> list[list[str]]:
-    """Return the groups of sessions that share no cell with one another, the largest first."""
-    groups: list[tuple[list[str], set[str]]] = []
-    for eid, cells in cells_of.items():
-        same = [group for group in groups if group[1] & cells]
-        groups = [group for group in groups if not group[1] & cells]
-        groups.append(([*(one for eids, _ in same for one in eids), eid], cells.union(*(seen for _, seen in same))))
-    return sorted((eids for eids, _ in groups), key=lambda eids: (-len(eids), eids))
 
 
 def reasons_untracked(run: dict, places: Sequence[dict]) -> dict[tuple[str, int], str]:

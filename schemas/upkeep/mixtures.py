@@ -25,7 +25,9 @@ from schemas.session import (
     history,
     mixture_note,
     mixtures_in,
+    read_from,
     registered_elsewhere,
+    registered_folders,
     registered_hashes,
     replacement_note,
     since_deletions,
@@ -52,8 +54,51 @@ OF_ANOTHER = (
 #: What may be wrong with the files of sessions, by the kind of note.
 KINDS = {
     "mixed": "files of two writings", "exchanged": "files of another FOV or session",
-    "labels": "labels of former files", "doubt": "doubts about the wheel",
+    "folder": "files of another folder", "labels": "labels of former files", "doubt": "doubts about the wheel",
 }  # fmt: skip
+
+
+#: What ``SourceUpdate.Mixture`` calls notes of updates that are no mixtures, by their kind.
+KEPT = {"exchanged": "files with the values of another row", "folder": "files of another folder"}
+
+
+class Kept(NamedTuple):
+    """A note of an update on files that it read, which is kept while these are read.
+
+    Attributes
+    ----------
+    kind : str
+        As in ``KEPT``.
+    eid : str
+    what : str
+        What is said of the files; of the kind "folder" the folder.
+    files : dict of str to str
+        The sha256 of each, by path without revision.
+    """
+
+    kind: str
+    eid: str
+    what: str
+    files: Mapping[str, str]
+
+    def __str__(self) -> str:
+        if self.kind == "exchanged":
+            return (
+                f"{self.what} as they were; if files were exchanged by mistake, put them back, and run meso update "
+                f"{self.eid}"
+            )
+        return (
+            f"an update read files in {self.what}, and not where the session is registered, which was not on this "
+            f"machine. If they may be older, mount that, and run meso update {self.eid}. If they are right, run meso "
+            f"ingest {self.eid} --cache-dir {self.what}"
+        )
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as a row of SourceUpdate.Mixture, without its key: none that is newer, so that it is no mixture."""
+        return {
+            "mixed_eid": self.eid, "mixed_what": KEPT[self.kind], "mixed_newer": {}, "mixed_older": dict(self.files),
+            "mixed_reason": self.what[:255],
+        }  # fmt: skip
 
 
 class Note(NamedTuple):
@@ -116,7 +161,9 @@ def note_counts() -> str:
 
 def _notes_on_files(files: Mapping[str, Sequence[reading.Source]]) -> Iterator[Note]:
     past = _past(_hashes(files))
-    mixtures, elsewhere = _mixtures(files, past), _first_elsewhere(past)
+    rows = _of_updates(past)
+    mixtures, elsewhere = _mixtures(files, past, rows), _first_elsewhere(past)
+    yield from _kept(past, rows)
     given = given_at([eid for eid, one in past.before.items() if one.deleted])
     yield from (Note("mixed", eid, mixture_note(eid, one)) for eid, those in mixtures.items() for one in those)
     for eid, one in past.before.items():
@@ -125,6 +172,27 @@ def _notes_on_files(files: Mapping[str, Sequence[reading.Source]]) -> Iterator[N
             yield Note("exchanged", eid, replacement_note(eid))
         texts = notes_on_labels(eid, one.deleted, past.known[eid], given=given.get(eid, {}))
         yield from (Note("labels", eid, text) for text in texts)
+
+
+def _kept(past: _Past, rows: Sequence[dict[str, Any]]) -> Iterator[Note]:
+    """Yield the notes that updates keep with files; where a session is registered now is a statement, if it matters.
+
+    One on a folder is at its end where the folder of the registration is there: updates compare with that.
+    """
+    kinds, found = {what: kind for kind, what in KEPT.items()}, {}
+    for row in (row for row in rows if row["mixed_what"] in kinds):
+        eid = row["eid"]
+        files = reading.renamed(row["mixed_older"], past.before[eid].present)
+        if all(past.known[eid].get(path, sha256) == sha256 for path, sha256 in files.items()):
+            found[eid, row["mixed_what"], row["mixed_reason"]] = Kept(
+                kinds[row["mixed_what"]], eid, row["mixed_reason"], files
+            )
+    folders = registered_folders({one.eid for one in found.values() if one.kind == "folder"})
+    for one in found.values():
+        registered = folders.get(one.eid, "")
+        is_back = read_from(registered) == (registered or None)
+        if one.kind != "folder" or not (is_back or registered[:255] == one.what):
+            yield Note(one.kind, one.eid, str(one))
 
 
 def _first_elsewhere(past: _Past) -> dict[str, dict[str, tuple[str, str]]]:
@@ -172,8 +240,10 @@ def mixtures_of(eids: Sequence[str]) -> dict[str, list[reading.Mixture]]:
     return _mixtures(files, _past(_hashes(files)))
 
 
-def _mixtures(files: Mapping[str, Sequence[reading.Source]], past: _Past) -> dict[str, list[reading.Mixture]]:
-    standing = _standing(past)
+def _mixtures(
+    files: Mapping[str, Sequence[reading.Source]], past: _Past, rows: Sequence[dict[str, Any]] | None = None
+) -> dict[str, list[reading.Mixture]]:
+    standing = _standing(past, rows=rows)
     found = {eid: mixtures_in(those, past.before[eid], standing.get(eid, ())) for eid, those in files.items()}
     return {eid: mixtures for eid, mixtures in found.items() if mixtures}
 
@@ -248,14 +318,21 @@ def standing_mixtures(
     return [*standing, *reading.not_named(at_first, standing)]
 
 
-def _standing(past: _Past, unread: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, list[reading.Standing]]:
-    """Return ``standing_mixtures`` of several sessions."""
-    known, former, before = past
-    ids = {one: eid for eid, before in former.items() for one in before} | {eid: eid for eid in known}
+def _of_updates(past: _Past) -> list[dict[str, Any]]:
+    """Return what updates noted of sessions, also under former ids, with the ``eid`` of now; a statement."""
+    ids = {one: eid for eid, before in past.former.items() for one in before} | {eid: eid for eid in past.known}
     rows = SourceUpdate.Mixture * SourceUpdate.proj("updated_at") & [{"mixed_eid": eid} for eid in ids]
+    return [{**row, "eid": ids[row["mixed_eid"]]} for row in rows.to_dicts(order_by="updated_at, mixture")]
+
+
+def _standing(
+    past: _Past, unread: Mapping[str, Mapping[str, str]] | None = None, rows: Sequence[dict[str, Any]] | None = None
+) -> dict[str, list[reading.Standing]]:
+    """Return ``standing_mixtures`` of several sessions; ``rows`` as of ``_of_updates``."""
+    known, _, before = past
     found: dict[str, list[reading.Standing]] = defaultdict(list)
-    for row in rows.to_dicts(order_by="updated_at, mixture"):
-        eid = ids[row["mixed_eid"]]
+    for row in _of_updates(past) if rows is None else rows:
+        eid = row["eid"]
         newer, older = (reading.renamed(row[side], before[eid].present) for side in ("mixed_newer", "mixed_older"))
         now = {**(unread or {}).get(eid, {}), **known[eid]}
         if one := reading.still_standing(row["mixed_what"], row["mixed_reason"], newer, older, now):

@@ -55,6 +55,7 @@ from schemas.server.settings import prefix
 from schemas.session import (
     FINGERPRINT,
     LABELLED,
+    REGISTERED,
     Behavior,
     FOVFolder,
     ReadsSession,
@@ -63,14 +64,17 @@ from schemas.session import (
     exchange_notes,
     mixture_note,
     one_for,
+    read_from,
+    registered_folders,
     registered_hashes,
     trials_key,
     trials_of,
+    unlisted_notes,
 )
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
 from schemas.upkeep.copied_in_part import check_whole, check_whole_signal, names_in, notes_on_parts, stored_and_new
-from schemas.upkeep.mixtures import file_hashes, mixture_rows, readings_before, standing_mixtures
+from schemas.upkeep.mixtures import Kept, file_hashes, mixture_rows, readings_before, standing_mixtures
 from schemas.upkeep.saved_again import record_files, same_values
 from schemas.upkeep.unfinished import unfinished_updates, waiting_subjects
 from schemas.work.filling import SESSION_TABLES, fill
@@ -174,12 +178,20 @@ def _with_unfinished(eids: Sequence[str], subjects: set[str], done: Updated) -> 
 
 
 def _changed(eids: Sequence[str], done: Updated) -> list[ChangedRow]:
-    """Return the rows of sessions whose files have changed; a session that cannot be looked at is a failure."""
+    """Return the rows of sessions whose files have changed; a session that cannot be looked at is a failure.
+
+    Revisions that ONE does not list are noted.
+    """
+    of_eids = [{"eid": eid} for eid in eids]
+    registered = {row["eid"]: row for row in (Session & of_eids).proj(*REGISTERED).to_dicts()} if of_eids else {}
     for eid in eids:
         try:
             done.changes += changed_rows(eid, content=True)
         except MesoError as error:
             done.failures.append(str(error))
+            continue
+        with suppress(MesoError):  # a session without rows, of which no file is here
+            done.notes += unlisted_notes(one_for(eid, registered[eid]), eid)
     return done.changes
 
 
@@ -215,12 +227,15 @@ class _Found:
         Of these the sha256 that they had before.
     trials : str
         ``trials_key`` of the new trials; '' if these stay.
+    kept : list of Kept
+        Notes that are kept with the update.
     """
 
     mixtures: list[reading.Standing]
     given: dict[str, str]
     unread: dict[str, str]
     trials: str
+    kept: list[Kept]
 
 
 def _ready(
@@ -252,6 +267,10 @@ def _ready(
             _complete_files(eid, [*(source for one in own for source in one.sources), *beside])
         found[eid], notes = _found(eid, own, here)
         done.notes += [*_notes_on(eid, found[eid].mixtures), *notes]
+    for eid, registered in registered_folders(found).items():
+        if (folder := read_from(registered)) and folder != registered:
+            found[eid].kept.append(Kept("folder", eid, folder, found[eid].given))
+    done.notes += [f"session {one.eid}: {one}" for those in found.values() for one in those.kept]
     return ready, found
 
 
@@ -283,7 +302,8 @@ def _found(
     hashes = reading.with_given(stored.hashes, reading.renamed(read_now, present))
     places = reading.first_elsewhere([*deleted, stored], hashes)
     behaviour = [LABELLED[one.row.table] for one in read if one.row.table in LABELLED]
-    return _Found(mixtures, given, unread, new_trials), [
+    kept = list(_values_exchanged(eid, read, places, deleted))
+    return _Found(mixtures, given, unread, new_trials, kept), [
         *exchange_notes(eid, {path: (eid, place) for path, place in places.items() if path in read_now}),
         *notes_on_labels(eid, [*deleted, stored], hashes, behaviour),
     ]  # fmt: skip
@@ -362,6 +382,8 @@ class _Read:
     row: ChangedRow
     data: Any
     sources: Sequence[reading.Source]
+    #: Why the files could not be used if the other rows that change stayed.
+    copied: DataError | None = None
 
 
 def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done: Updated) -> str:
@@ -386,8 +408,11 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done
         done.notes += _against_wheel(row, data, changed)
     except MesoError as error:
         return f"the new files cannot be used: {error}"
-    done.notes += _exchanged(table, row, sources, replaced)
-    read.append(_Read(row, None if row.table == Signal.__name__ else data, sources))  # traces would fill the memory
+    exchanged = list(_exchanged(table, row, sources, replaced))
+    done.notes += exchanged
+    copied = None if exchanged or len(replaced) == 1 else _copied(table, row, data, sources)
+    data = None if row.table == Signal.__name__ else data  # traces would fill the memory
+    read.append(_Read(row, data, sources, copied))
     return ""
 
 
@@ -484,6 +509,29 @@ def _exchanged(table: Any, row: ChangedRow, sources: Sequence[reading.Source], r
     yield from exchange_notes(row.key["eid"], {mine[one["sha256"]]: (one["eid"], one["dataset"]) for one in found})
 
 
+def _copied(table: Any, row: ChangedRow, data: Any, sources: Sequence[reading.Source]) -> DataError | None:
+    """Return why new files of a row could not be used if all other rows stayed: they are copies by value of these."""
+    try:
+        table.check_values(row.key, data, sources, replaced=[row.key])
+    except DataError as error:
+        return error
+    return None
+
+
+def _values_exchanged(
+    eid: str, read: list[_Read], places: Mapping[str, str], deleted: Sequence[reading.Read]
+) -> Iterator[Kept]:  # fmt: skip
+    """Yield a note for each row of a session whose new files hold the values of another row, which changes, too.
+
+    Not of files that are known by their bytes: those of another FOV, ``places``, and those that are back.
+    """
+    for one in read:
+        files = _given([one])
+        is_back = any(before.hashes.get(path) == sha256 for before in deleted for path, sha256 in files.items())
+        if one.copied and not is_back and not files.keys() & places.keys():
+            yield Kept("exchanged", eid, f"{one.copied.dataset} holds the values of {one.copied.found}", files)
+
+
 def _is_activity_of_same_rois(one: _Read) -> bool:
     """Return whether new activity of a FOV is, by a sample, of the ROIs of which the stored activity is.
 
@@ -525,7 +573,7 @@ def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -
             else:
                 found.append({"former": key, **rule})
                 done.notes.append(f"the UIDs of {key['subject']} have changed: they become a new tracking run")
-                done.notes += TrackingRun.half_tracked(key["subject"], [key], rule["uid_root"], rule["uid_form"])
+                done.notes += TrackingRun.notes_on_files(key["subject"], [key], rule["uid_root"], rule["uid_form"])
         except MesoError as error:
             done.failures.append(f"the UIDs of {key['subject']} stay as they are: {error}")
     return found
@@ -592,6 +640,10 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
         })  # fmt: skip
         mixtures = {eid: one.mixtures for eid, one in found.items()}
         SourceUpdate.Mixture.insert({**key, **row} for row in mixture_rows(mixtures))
+        kept = [one for those in found.values() for one in those.kept]
+        SourceUpdate.Mixture.insert(
+            {**key, "mixture": i, **one.as_row()} for i, one in enumerate(kept, sum(map(len, mixtures.values())))
+        )
         FormerResult.insert({**key, **former} for former in _former(cascades))
         for cascade in cascades:
             cascade.delete(reason=f"{OF_UPDATE} {key['update_id']}: files changed")

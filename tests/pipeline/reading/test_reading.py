@@ -36,6 +36,7 @@ from pipeline.reading import (
     session_info,
     trial_datasets,
     unlisted_folders,
+    unlisted_revisions,
     unread_folders,
 )
 from pipeline.reading.behavior import _check_blocks
@@ -671,6 +672,25 @@ def test_fov_folders_that_one_does_not_list_are_told(session, tmp_path):
     assert scanned.raster == "imaging in folders that are not read: alf/FOV_00, alf/FOV_01"
     shutil.copytree(tmp_path / "elsewhere", session.alf / "FOV_02")  # after the tables were written
     assert unlisted_folders(one, session.eid) == ["alf/FOV_00", "alf/FOV_01", "alf/FOV_02"]
+
+
+def test_revisions_that_one_does_not_list_are_told(session):
+    """A new extraction, or one of trials, came as a revision, and the tables were not written again."""
+    one, revision = session.one(), "#2024-05-01#"
+    folders = [session.fov, session.alf, session.alf / "elsewhere"]
+    for folder in folders:
+        (folder / revision).mkdir(parents=True)
+    (session.alf / revision / "licks.times.npy").touch()  # it is not read
+    shutil.copy(session.fov / UIDS, session.alf / "elsewhere" / revision)  # nothing is read in this folder
+    assert unlisted_revisions(one, session.eid) == []
+    shutil.copy(session.fov / f"{TYPES}.npy", session.fov / revision)
+    (session.alf / revision / "_ibl_trials.table.pqt").touch()
+    assert unlisted_revisions(one, session.eid) == [f"alf/{revision}", f"alf/FOV_01/{revision}"]
+    (session.alf / revision / "_ibl_trials.table.pqt").unlink()
+    one = session.one()  # writes the tables
+    assert unlisted_revisions(one, session.eid) == []
+    shutil.copy(session.fov / UIDS, session.fov / revision)  # beside one that they list
+    assert unlisted_revisions(one, session.eid) == [f"alf/FOV_01/{revision}"]
 
 
 def test_a_scan_says_which_share_of_rois_is_tracked(session):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from support.broken_sessions import Repository, copy_session, made_session, new_uuids
 from support.corpus import (
@@ -34,10 +35,13 @@ from pipeline.demo.repository import LAB, session_eid, write_one_tables
 from pipeline.errors import DataError
 from pipeline.reading.fov import NEUROPIL, SIGNALS
 from pipeline.settings.signals import SignalSettings
+from pipeline.tracking.uids import SILHOUETTE
 from populate_scripts.ingest import ingest
+from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalTask
 from schemas.imaging.tables import FOV
+from schemas.queries.tracking_runs import tracking_run_of_sessions
 from schemas.session import Session
 from schemas.upkeep.deletion import delete_sessions
 from schemas.upkeep.mixtures import note_counts, notes_of
@@ -348,26 +352,70 @@ def test_a_mouse_of_another_lab_with_the_same_name_is_warned_of_once(lab):
     ingest([eid], cache_dir=lab.root)  # warnings are errors here
 
 
-def test_uids_of_two_runs_of_roicat_are_named_when_they_are_registered(lab, meso_command):
+def with_new_uids(alf: Path) -> None:
+    """Give the cells of all FOVs of a day other UIDs, as a run of ROICaT of other sessions does."""
+    for path in alf.glob(f"FOV_*/{UIDS}"):
+        lines = map(str.strip, path.read_text().splitlines())
+        new = [str(uuid.uuid5(uuid.NAMESPACE_DNS, one)) if len(one) == 36 else one for one in lines]
+        path.write_text("".join(f"{one}\n" for one in new))
+        quality = path.with_name(SILHOUETTE)
+        np.save(quality, np.load(quality) * 0.9)
+
+
+def of_several_runs(lab: Repository, texts: Iterable[str]) -> list[str]:
+    """Return the FOVs of which the third day is said to have UIDs of another run."""
+    said = f": no UID of session {lab.eids['third']} is in the other sessions"
+    return [text.partition(":")[0] for text in texts if said in text]
+
+
+@pytest.mark.parametrize("command", ["track", "update", "an update that was killed"])
+def test_uids_of_two_runs_of_roicat_are_named_when_they_are_registered(lab, meso_command, monkeypatch, command):
     """A day was tracked with those before it, which gives all days new UIDs; the file of that day alone was copied."""
     for name in ("second", "third"):
         lab.add(name, "STEP1")
     write_one_tables(lab.root)
-    keys = [{"eid": eid} for eid in lab.eids.values()]
-    ingest([key["eid"] for key in keys], cache_dir=lab.root)
-    assert fill(SESSION_TABLES, keys).errors == []
-    third = lab.alf("third").glob(f"FOV_*/{UIDS}")
+    eids = list(lab.eids.values())
+    ingest(eids, cache_dir=lab.root)
+    assert fill(SESSION_TABLES, [{"eid": eid} for eid in eids]).errors == []
     done = meso_command("track", "STEP1")
     assert done.returncode == 0 and "no UID of" not in done.stdout
-    for path in third:
-        lines = map(str.strip, path.read_text().splitlines())
-        new = [str(uuid.uuid5(uuid.NAMESPACE_DNS, one)) if len(one) == 36 else one for one in lines]
-        path.write_text("".join(f"{one}\n" for one in new))
-    done = meso_command("track", "STEP1")
-    assert done.returncode == 0
-    for fov in range(2):
-        assert f"FOV_{fov:02d}: no UID of session {lab.eids['third']} is in the other sessions" in done.stdout
-    assert done.stdout.count("no UID of") == 2
+    with_new_uids(lab.alf("third"))
+    if command == "track":
+        done = meso_command("track", "STEP1")
+        assert done.returncode == 0
+        texts = done.stdout.splitlines()
+    else:
+        assert of_several_runs(lab, update(eids, dry_run=True).notes) == ["FOV_00", "FOV_01"]
+        if command != "update":
+            with monkeypatch.context() as patch:
+                patch.setattr("schemas.upkeep.update._complete", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    update(eids)
+        texts = update(eids).notes
+    assert of_several_runs(lab, texts) == ["FOV_00", "FOV_01"]
+    assert sum("no UID of" in text for text in texts) == 2
+    assert update(eids).notes == []
+
+
+def interrupt(*_: object) -> None:
+    """End as Ctrl+C does."""
+    raise KeyboardInterrupt
+
+
+def test_uids_of_two_runs_of_roicat_are_named_when_a_question_registers_them(lab):
+    """The sessions of a question are others than those of the last run."""
+    for name in ("second", "third"):
+        lab.add(name, "STEP1")
+    write_one_tables(lab.root)
+    first = [lab.eids["it"], lab.eids["second"]]
+    ingest(first, cache_dir=lab.root)
+    tracking_run_of_sessions(first)
+    ingest([lab.eids["third"]], cache_dir=lab.root)
+    with_new_uids(lab.alf("third"))
+    with pytest.warns(UserWarning, match="no UID of") as told:
+        tracking_run_of_sessions(list(lab.eids.values()))
+    assert of_several_runs(lab, (str(one.message) for one in told)) == ["FOV_00", "FOV_01"]
+    tracking_run_of_sessions(list(lab.eids.values()))  # warnings are errors here
 
 
 # ---------------------------------------------------------------- backups
@@ -546,3 +594,158 @@ def test_days_that_were_exchanged_are_noted_if_one_of_them_is_registered_later(l
     (*_, last) = (one for one in found if one.kind == "exchanged")
     assert last.eid == lab.eids["later"] and f"of session {lab.eids['it']} was" in last.text
     assert "1 session with files of another FOV or session" in note_counts()
+
+
+# ---------------------------------------------------------------- other folders
+
+
+@pytest.fixture
+def mirror(lab, monkeypatch) -> Path:
+    """An older copy of the ONE cache, which MESO_ONE_CACHE_DIR names; the session has been read from files of after."""
+    older = lab.root.with_name("mirror")
+    shutil.copytree(lab.root, older)
+    extract_again(fov_of(lab))
+    register_again(lab)
+    assert fill(SESSION_TABLES, {"eid": lab.eids["it"]}).errors == []
+    monkeypatch.setenv("MESO_ONE_CACHE_DIR", str(older))
+    return older
+
+
+def folder_notes(eid: str) -> list[str]:
+    return [one.text for one in notes_of([eid]) if one.kind == "folder"]
+
+
+@pytest.mark.parametrize("then", ["mounted again", "registered"])
+def test_files_of_another_folder_than_the_registered_one_are_noted(lab, mirror, then):
+    """The registered cache is not mounted, and an older copy of it is read."""
+    eid, away = lab.eids["it"], lab.root.with_name("unmounted")
+    assert update([eid]).changes == []  # the registered one is there
+    lab.root.rename(away)
+    said = f"from the ONE cache {lab.root} are read here from the ONE cache {mirror}"
+    with pytest.warns(UserWarning, match=said):
+        done = update([eid])
+    note = f"an update read files in {mirror}, and not where the session is registered"
+    assert sum(note in text for text in done.notes) == 1
+    (kept,) = folder_notes(eid)
+    assert kept.startswith(note) and "1 session with files of another folder" in note_counts()
+    with pytest.warns(UserWarning, match=said):
+        verify_session(eid, source=True)
+    with pytest.warns(UserWarning, match=said):
+        update([eid])
+    if then == "registered":
+        moved = f"from the ONE cache {lab.root} are registered with, and read from, the ONE cache {mirror}"
+        with pytest.warns(UserWarning, match=moved):
+            ingest([eid], cache_dir=mirror)
+        assert folder_notes(eid) == [] and update([eid]).changes == []
+    away.rename(lab.root)
+    assert folder_notes(eid) == []
+    if then == "mounted again":
+        assert [change.table for change in update([eid]).changes] == ["FOV"]
+        assert folder_notes(eid) == []
+
+
+def test_a_first_reading_from_another_folder_is_warned_of(lab, mirror):
+    register_again(lab)
+    lab.root.rename(lab.root.with_name("unmounted"))
+    with pytest.warns(UserWarning, match="are read here from the ONE cache"):
+        fill(SESSION_TABLES, {"eid": lab.eids["it"]})
+    lab.root.with_name("unmounted").rename(lab.root)
+
+
+# ---------------------------------------------------------------- values that are exchanged
+
+
+def saved_again(path: Path) -> None:
+    """Write a file in other bytes, with its values."""
+    if path.suffix == ".npy":
+        array = np.load(path)
+        with path.open("wb") as file:
+            np.lib.format.write_array(file, array, version=(2, 0))
+    elif path.suffix == ".pqt":
+        pd.read_parquet(path).to_parquet(path, compression="gzip")
+    else:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def exchange(one: Path, other: Path, *stay: str) -> None:
+    """Exchange the files of two folders, in other bytes, but those that stay."""
+    for path in [path for path in one.rglob("*") if path.is_file() and path.name not in stay]:
+        theirs, aside = other / path.relative_to(one), path.with_name("aside")
+        path.rename(aside)
+        theirs.rename(path)
+        aside.rename(theirs)
+        saved_again(path)
+        saved_again(theirs)
+
+
+def exchanged_notes(eid: str) -> list[str]:
+    return [one.text for one in notes_of([eid]) if one.kind == "exchanged"]
+
+
+def test_fovs_that_are_exchanged_in_other_bytes_are_noted(lab):
+    """A new export counts the FOVs the other way round."""
+    eid, folders = lab.eids["it"], sorted(lab.alf("it").glob("FOV_*"))
+    before = {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
+    fill(SESSION_TABLES, {"eid": eid})
+    exchange(*folders, TIMES, SHIFT)
+    said = [
+        f"alf/FOV_{fov:02d}/{UUIDS} holds the values of alf/FOV_{1 - fov:02d}/{UUIDS} of session {eid} as they were; "
+        f"if files were exchanged by mistake, put them back, and run meso update {eid}"
+        for fov in range(2)
+    ]
+    assert [note for note in update([eid], dry_run=True).notes if "holds the values" in note] == [
+        f"session {eid}: {text}" for text in said
+    ]
+    assert set(said) <= {note.partition(": ")[2] for note in update([eid]).notes}
+    assert exchanged_notes(eid) == said
+    assert "1 session with files of another FOV or session" in note_counts()
+    for path, content in before.items():
+        path.write_bytes(content)
+    assert not any("holds the values" in note for note in update([eid]).notes)  # they are back
+    assert exchanged_notes(eid) == []
+
+
+def test_sessions_that_are_exchanged_in_other_bytes_are_noted(lab):
+    lab.add("other", "STEP1")
+    write_one_tables(lab.root)
+    eids = list(lab.eids.values())
+    ingest(eids, cache_dir=lab.root)
+    assert fill(SESSION_TABLES, [{"eid": eid} for eid in eids]).errors == []
+    exchange(lab.alf("it"), lab.alf("other"), SHIFT)  # line times are the same on all days
+    assert update(eids).failures == []
+    for eid, other in (eids, eids[::-1]):
+        notes = exchanged_notes(eid)
+        of_fovs = [f"alf/FOV_{fov:02d}/{TIMES} holds the values of" for fov in range(2)]
+        assert all(f"of session {other} as they were" in note for note in notes)
+        assert sum(note.startswith(tuple(of_fovs)) for note in notes) == 2
+        assert any(TRIALS in note for note in notes) and any(WHEEL_TIMES in note for note in notes)
+
+
+def test_files_that_are_written_again_are_not_taken_for_exchanged(lab):
+    """All FOVs and the trials change in one update, each to values of its own."""
+    eid = lab.eids["it"]
+    fill(SESSION_TABLES, {"eid": eid})
+    for seed, fov in enumerate(sorted(lab.alf("it").glob("FOV_*"))):
+        reorder(fov, ACTIVITY, FLUORESCENCE, NEUROPIL, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS, seed=seed)
+        new_uuids(fov / UUIDS, seed)
+    assert len(update([eid]).changes) == 2
+    assert exchanged_notes(eid) == []
+
+
+def test_a_revision_that_the_tables_lack_is_noted_until_they_are_written_again(lab):
+    eid, fov = lab.eids["it"], fov_of(lab)
+    fill(SESSION_TABLES, {"eid": eid})
+    revision = fov / "#2024-05-01#"
+    shutil.copytree(fov, revision)
+    extract_again(revision)
+    said = f"session {eid}: files of revisions are not read, as ONE does not list them: alf/FOV_00/#2024-05-01#. If"
+    with pytest.warns(UserWarning, match=said):
+        ingest([eid], cache_dir=lab.root)
+    for dry_run in (True, False):
+        done = update([eid], dry_run=dry_run)
+        assert done.changes == [] and [note.partition(" they")[0] for note in done.notes] == [said]
+    write_one_tables(lab.root)
+    ingest([eid], cache_dir=lab.root)  # warnings are errors here
+    done = update([eid])
+    assert [change.table for change in done.changes] == ["FOV"]
+    assert not any("does not list" in note for note in done.notes)
