@@ -237,7 +237,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
             eid, cells, settings, flagged
         )
         _check_usable(eid, settings, labels, outcome)
-        measured = {**noise, "code_spread": _spread(settings, features, labels[outcome == "usable"])}
+        measured = {**noise, "code_spread": _spread(settings, features, labels, outcome)}
         signal = settings.signal or signal_of(cells)
         own = [{name: row[name] for name in Signal.primary_key} for row in used]
         return labels, outcome, features, measured, places, signal, own, made_of
@@ -383,9 +383,14 @@ def _features(
     return labels, _chosen(outcome, settings, trials), features, noise
 
 
-def _spread(settings: NDCSettings, features: np.ndarray, labels: np.ndarray) -> float | None:
+def _spread(settings: NDCSettings, features: np.ndarray, labels: np.ndarray, outcome: np.ndarray) -> float | None:
     """Return the share of the cells that carry the signal, None if it is not known."""
-    return None if settings.of_numbers else number(code_spread(features, labels))
+    if settings.of_numbers:
+        return None
+    # other trials than the usable ones have features, too: see _chosen
+    has_features = (outcome == "usable") | np.char.startswith(outcome, "trials ")
+    decoded = outcome == "usable"
+    return number(code_spread(features[decoded[has_features]], labels[decoded]))
 
 
 def _fov_cells(
