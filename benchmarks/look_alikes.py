@@ -220,10 +220,11 @@ def carrying_cells(quick: bool, n_jobs: int) -> None:
         change = np.array([one for _, one in mice])
         trends = [[code_trend(fits, range(N_DAYS), at=at) for fits, _ in mice] for at in ("ceiling", "half")]
         groups = [[mice_trend(of[i : i + N_MICE]) for i in range(0, n, N_MICE)] for of in trends]
-        found, shown = [], []
+        found, every, shown = [], [], []
         for of, changes in ((trends, change), (groups, np.nanmean(change.reshape(-1, N_MICE), axis=1))):
             way, of_both = np.sign([one.slope for one in of[0]]), both(*of)
             found.append(of_both & (-way * changes >= FOUND_OCTAVES))
+            every.append(of_both)
             shown += [counted(of_both.sum(), len(of_both)), counted(found[-1].sum(), len(of_both))]
         ceilings = [np.mean([fits[day].mean[-1] for fits, _ in mice]) for day in (0, -1)]
         slopes = ", ".join(f"{np.mean([one.slope for one in of]):+.3f}" for of in trends)
@@ -234,9 +235,9 @@ def carrying_cells(quick: bool, n_jobs: int) -> None:
         if kind not in INFORM:
             few(f"{kind}: both found, and the share", found[0].sum(), n)
             few(f"{kind}: both found of {N_MICE} mice, and the share", found[1].sum(), n // N_MICE)
-        elif kind == "6 to 44 % inform":
-            hits = int(found[1].sum())
-            must(f"{kind}: found of {N_MICE} mice in 80 %; {counted(hits, n // N_MICE)}", hits >= 0.8 * n // N_MICE)
+        else:
+            kept = [bool((one == of_both).all()) for one, of_both in zip(found, every, strict=True)]
+            must(f"{kind}: the share is of the same mice and groups", all(kept))
 
 
 def both(at_ceiling: Sequence[DayTrend | MiceTrend], at_half: Sequence[DayTrend | MiceTrend]) -> np.ndarray:
