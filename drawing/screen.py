@@ -16,7 +16,7 @@ from pipeline.decoding.fits.power import MOST_MICE
 from pipeline.errors import SettingsError
 from pipeline.text import METRICS, counted, p_text, printable
 from schemas.decoding.cohorts import MiceRun, Power
-from schemas.decoding.finding import OF_DAYS
+from schemas.decoding.finding import BOTH, OF_DAYS
 from schemas.decoding.results import Failure, NDCRun, TargetRun
 from schemas.decoding.rows import p_of
 from schemas.decoding.survivorship import differences
@@ -164,13 +164,13 @@ def code_text(trends: Mapping[str, dict[str, Any]], doubts: Sequence[str] = (), 
     >>> alone = {"day_slope": -0.2, "fixed_p": 0.01, "day_p": 0.2}
     >>> found = {"code_k": alone, "half_k": {**alone, "fixed_p": 0.03}}
     >>> code_text(found, spread=1.0).partition("p = 0.200")[2]
-    '; the share of the cells that carry the signal changes by +100%'
+    '; a finding of the code: the share of the cells that carry the signal changes by +100%'
     >>> code_text({**found, "half_k": {**alone, "day_slope": 0.1}})
     '; not in one direction: no change of both'
     >>> code_text(found, ["noise of the traces changes as well"]).partition("p = 0.200")[2]
     '; no finding of the code: noise of the traces changes as well'
     """
-    if any(trends[quantity]["day_slope"] is None for quantity in ("code_k", "half_k")):
+    if any(trends[quantity]["day_slope"] is None for quantity in BOTH):
         return ""
     if not OF_DAYS.direction(trends):
         return "; not in one direction: no change of both"
@@ -178,7 +178,7 @@ def code_text(trends: Mapping[str, dict[str, Any]], doubts: Sequence[str] = (), 
         return ""
     if doubts:
         return f"; both: {text}; no finding of the code: {', '.join(doubts)}"
-    return f"; both: {text}" + (f"; {OF_DAYS.shown(spread)}" if OF_DAYS.is_found(trends) else "")
+    return f"; both: {text}" + (f"; a finding of the code: {OF_DAYS.shown(spread)}" if OF_DAYS.is_found(trends) else "")
 
 
 def day_trend_text(trend: dict[str, Any]) -> str:

@@ -182,6 +182,7 @@ class Session(WholeDelete, dj.Manual):
         is_new = not (cls & {"eid": info.eid})
         behavior = is_new or cls._lacks_behavior(info.eid)
         files = reading.files_at_registration(one, info.eid, new_folders.values(), behavior=behavior)
+        moved: tuple[str, str | None] | None = None
         with cls.connection.transaction:
             Subject.insert1({"subject": info.subject, "lab": info.lab}, skip_duplicates=True)
             lab = (Subject & {"subject": info.subject}).fetch1("lab")
@@ -189,11 +190,13 @@ class Session(WholeDelete, dj.Manual):
                 cls.insert1(row)
             elif (moved_from := (cls & {"eid": info.eid}).fetch1("one_cache_dir")) != row["one_cache_dir"]:
                 cls.update1({"eid": info.eid, "one_cache_dir": row["one_cache_dir"]})
-                _warn_of_folder(moved_from, cache_dir, "are registered with, and read from,")
+                moved = (moved_from, cache_dir)
             FOVFolder.insert(new)
             # those of a FOV folder that was deleted, and is back, stay: its rows were read later than them
             cls.File().insert_sources({"eid": info.eid}, files, skip_duplicates=True)
             others = cls._renew(row)
+        if moved:
+            _warn_of_folder(*moved, "are now registered with, and read from,")
         if is_new and "" not in (lab, info.lab) and lab != info.lab:
             warnings.warn(
                 f"session {eid} is of the lab {info.lab}, and {info.subject} was registered as a mouse of {lab}: its "

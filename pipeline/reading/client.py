@@ -331,7 +331,7 @@ def _listed(one: Any, eid: str) -> pd.DataFrame:
 
 
 def _in_tables(one: Any, eid: str) -> pd.DataFrame:
-    """Return the datasets of a session in the tables of a folder, kept for those that were asked for last.
+    """Return the datasets of a session in the tables of a folder, not to be changed: those asked for last are kept.
 
     ONE compares each path with patterns, 5 ms for a session, for which each table of each FOV asks.
     """
@@ -339,11 +339,13 @@ def _in_tables(one: Any, eid: str) -> pd.DataFrame:
     if one not in _kept or _kept[one][0] is not table:
         _kept[one] = (table, {})
     found = _kept[one][1]
-    if eid not in found:
-        if len(found) == MAX_KEPT:
-            found.pop(next(iter(found)))
-        found[eid] = _listed(one, eid)
-    return found[eid]
+    datasets = found.get(eid)
+    if datasets is None:
+        datasets = _listed(one, eid)
+        while len(found) >= MAX_KEPT:
+            found.pop(next(iter(found)), None)
+        found[eid] = datasets
+    return datasets
 
 
 def session_folder(one: Any, eid: str) -> Path:

@@ -26,8 +26,7 @@ def window_means(
 ) -> np.ndarray:
     """Return each ROI's mean activity in each window.
 
-    A frame is in an ROI's window if ``start <= frame time + offset <= end``. Only frames within windows are read: the
-    loop is over the frames of the longest window.
+    A frame is in an ROI's window if ``start <= frame time + offset <= end``. Only frames within windows are read.
 
     Parameters
     ----------
@@ -93,12 +92,12 @@ def _sums(
     # places in the traces one after the other: numpy takes these four times as fast as from rows and columns
     values, places = traces.reshape(-1), low + len(frame_times) * np.arange(len(traces))
     fewest = count.min(initial=len(frame_times))
-    for frame in range(count.max(initial=0)):
-        if frame < fewest:
-            sums += values.take(places + frame)
-            continue
-        # clipped, because the place is taken where the mask is False, too
-        with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # of infinite activity
+        for frame in range(count.max(initial=0)):
+            if frame < fewest:
+                sums += values.take(places + frame)
+                continue
+            # clipped, because the place is taken where the mask is False, too
             sums += np.where(frame < count, values.take(np.minimum(places + frame, values.size - 1)), 0.0)
     return low, count, sums
 

@@ -1,7 +1,8 @@
 """Noise that changes over the days of a mouse, or of mice: what stands beside trends of the code.
 
-Two kinds move k* and k_half although the cells respond as before: activity that drifts within sessions, and the noise
-of each trace. Both are measured for each session and stored with it; here they are compared over days.
+Three kinds move k* and k_half although the cells respond as before: activity that drifts within sessions, the noise of
+most traces, and that of a part of them. They are measured for each session and stored with it, as is the share of the
+cells that carry the signal; here they are compared over days.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.code_spread import FOUND_OCTAVES
 from pipeline.decoding.drift import NOTED_CHANGE, change_over_days
 from pipeline.decoding.fits.families import significant
 from pipeline.signals.noise import NOTED_OCTAVES
@@ -27,7 +29,7 @@ OF_MEAN = 0.5
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of noise.
+    """What is measured of each session: a kind of noise, or the share of the cells that carry the signal.
 
     Attributes
     ----------
@@ -53,10 +55,9 @@ class Kind:
         """Return by how much the line through the values of sessions changes; NaN with fewer than two days."""
         return change_over_days(self.scaled(values), [dates[eid].toordinal() for eid in values])
 
-    def is_of(self, task: dict[str, Any]) -> bool:
-        """Return whether the curves of a row of NDCTask with NDCParams have such noise."""
-        # trials shuffled for each cell have no noise that cells share
-        return not (self.column == "drift_share" and settings_of(task).trial_shuffled)
+    def is_of(self, settings: NDCSettings) -> bool:
+        """Return whether curves have such noise: those of trials shuffled for each cell have none that cells share."""
+        return not (self.column == "drift_share" and settings.trial_shuffled)
 
     def shown(self, change: float) -> str:
         """Return a change as text."""
@@ -68,6 +69,7 @@ NOISE = Kind("noise_level", "noise of the traces", NOTED_OCTAVES, in_octaves=Tru
 #: Of a minority of the cells, which the median does not show; looked at only where that changes too little for a note.
 PART = Kind("noise_mean", "noise of a part of the traces", NOTED_OCTAVES, in_octaves=True)
 KINDS = (DRIFT, NOISE, PART)
+SPREAD = Kind("code_spread", "the share of the cells that carry the signal", FOUND_OCTAVES, in_octaves=True)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def noted_change(
     kind: Kind, values: Mapping[str, float | None], dates: Mapping[str, datetime.date], settings: NDCSettings
 ) -> Change | None:  # fmt: skip
     """Return how the noise of the sessions of a target changes; None unless it is worth a note."""
-    if kind is DRIFT and settings.trial_shuffled:  # trials shuffled for each cell have no noise that cells share
+    if not kind.is_of(settings):
         return None
     known = {eid: value for eid, value in values.items() if value is not None}
     change = kind.change(known, dates)
@@ -108,8 +110,7 @@ def note_on(kind: Kind, found: Mapping[str, Change], dates: Mapping[str, datetim
         return (
             f"{names}: the activity drifts {'more' if more else 'less'} within sessions from day to day (slow: "
             f"{low:.0%} of a cell's variance on {at_low}, {high:.0%} on {at_high}). Cells share such noise, and it "
-            "changes the shape of curves: a trend of the code may be of this; trial_shuffled=True gives curves without "
-            "it"
+            "changes the shape of curves: a trend of k* and k_half is no finding of the code"
         )
     if kind is PART:
         return (
@@ -140,13 +141,13 @@ class Measured:
     dates : mapping of str to date
         Of each session.
     values : mapping of str to mapping
-        By column and task the values of the sessions of which they are known.
+        By column and task the values of the sessions; None where it is not known.
     """
 
     tasks: Sequence[dict[str, Any]]
     question_of: Mapping[str, str]
     dates: Mapping[str, datetime.date]
-    values: Mapping[str, Mapping[tuple[str, str], Mapping[str, float]]]
+    values: Mapping[str, Mapping[tuple[str, str], Mapping[str, float | None]]]
 
     @classmethod
     def of(cls, tasks: Sequence[dict[str, Any]], question_of: Mapping[str, str]) -> Measured:
@@ -154,33 +155,35 @@ class Measured:
         keys = [{name: task[name] for name in ("session_set", "ndc_params")} for task in tasks]
         dated = Session.proj("session_date")
         dates: dict[str, datetime.date] = {}
-        values: dict[str, dict[tuple[str, str], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-        of_features = (NOISE.column, PART.column, "code_spread")
+        values: dict[str, dict[tuple[str, str], dict[str, float | None]]] = defaultdict(lambda: defaultdict(dict))
+        of_features = (NOISE.column, PART.column, SPREAD.column)
         for columns, table in (
             ((DRIFT.column,), NDCComparison.Drift), (of_features, TrialFeatures.proj(*of_features)),
         ):  # fmt: skip
             for row in ((table & keys) * dated).to_dicts():
                 dates[row["eid"]] = row["session_date"]
                 for column in columns:
-                    if row[column] is not None:  # several comparisons of a task have the same drift
-                        values[column][row["session_set"], row["ndc_params"]][row["eid"]] = row[column]
+                    of_task = values[column][row["session_set"], row["ndc_params"]]
+                    if row[column] is not None or row["eid"] not in of_task:  # several comparisons have the same drift
+                        of_task[row["eid"]] = row[column]
         return cls(tasks, question_of, dates, values)
 
-    def changes(self, kind: Kind, is_known: Callable[[dict[str, Any]], bool]) -> dict[str, dict[str, float]]:
-        """Return by question and subject the change over the days, of tasks of which it is known."""
+    def changes(self, kind: Kind, is_known: Callable[[NDCSettings], bool]) -> dict[str, dict[str, float]]:
+        """Return by question and subject the change over the days, where it is known of most, and of such settings."""
         return self._each(is_known, kind, lambda of_task: kind.change(of_task, self.dates))
 
-    def levels(self, kind: Kind, is_known: Callable[[dict[str, Any]], bool]) -> dict[str, dict[str, float]]:
+    def levels(self, kind: Kind, is_known: Callable[[NDCSettings], bool]) -> dict[str, dict[str, float]]:
         """Return by question and subject the mean over the days, likewise."""
         return self._each(is_known, kind, lambda of_task: float(np.mean(kind.scaled(of_task))))
 
     def _each(
-        self, is_known: Callable[[dict[str, Any]], bool], kind: Kind, of: Callable[[Mapping[str, float]], float]
+        self, is_known: Callable[[NDCSettings], bool], kind: Kind, of: Callable[[Mapping[str, float]], float]
     ) -> dict[str, dict[str, float]]:  # fmt: skip
         found: dict[str, dict[str, float]] = defaultdict(dict)
         for task in self.tasks:
             of_task = self.values[kind.column].get((task["session_set"], task["ndc_params"]), {})
-            if of_task and is_known(task) and np.isfinite(one := of(of_task)):
+            known = {eid: value for eid, value in of_task.items() if value is not None}
+            if 2 * len(known) > len(of_task) and is_known(settings_of(task)) and np.isfinite(one := of(known)):
                 found[self.question_of[task["ndc_params"]]][task["subject"]] = one
         return found
 

@@ -7,23 +7,20 @@ from each cell alone. Where more of them do, fewer are needed: both k fall. A ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipeline.decoding import NDCSettings
-from pipeline.decoding.code_spread import FOUND_OCTAVES
 from pipeline.decoding.fits.days import OF_CODE
 from pipeline.decoding.fits.families import significant
 from pipeline.text import p_text
-from schemas.decoding.changing_noise import Kind, Measured
-from schemas.decoding.tables import settings_of
+from schemas.decoding.changing_noise import SPREAD, Measured
 
 #: Quantities that a change of the code has both of: k* and k_half.
 BOTH = tuple(OF_CODE.values())
-SPREAD = Kind("code_spread", "the share of the cells that carry the signal", FOUND_OCTAVES, in_octaves=True)
 
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -89,7 +86,7 @@ class Tested:
         if np.isnan(spread):
             return f"whether {SPREAD.name} {self.verb} is not known"
         least = SPREAD.shown(-self.direction(rows) * SPREAD.least)
-        return f"{self.shown(spread)} (of the code it would by {least} or more)"
+        return f"{self.shown(spread)} (by at least {least} with a change of the code)"
 
     def shown(self, spread: float) -> str:
         """Return a change of the share of the cells as text."""
@@ -103,16 +100,17 @@ class Tested:
 OF_DAYS = Tested("day_slope", {"fixed_p": "these days", "day_p": "beyond the scatter of days"})
 OF_MICE = Tested("mean_slope", {"mean_p": ""}, "changes on average")
 #: Within mice, between two questions.
-OF_SLOPES = Tested("slope_difference", {"difference_p": ""}, "changes differently,")
+OF_SLOPES = Tested("slope_difference", {"difference_p": ""}, "changes differently")
 OF_LEVELS = Tested("level_difference", {"level_p": ""}, "differs")
 
 
 def knows_spread(settings: NDCSettings) -> bool:
     """Return whether the share of the cells that carry the signal is that of the question.
 
-    Beyond the stimulus it is not: cells of the stimulus carry the choice as well. Numbers have no classes.
+    Beyond the stimulus it is not: cells of the stimulus carry the choice as well. Numbers have no classes. Over trials
+    k is no number of cells.
     """
-    return settings.beyond == "none" and not settings.of_numbers
+    return settings.beyond == "none" and not settings.of_numbers and settings.curve_axis == "cells"
 
 
 def notes_on_mice(
@@ -129,23 +127,27 @@ def notes_on_mice(
     means, differences : sequence of dict
         Rows of NDCPopulation.Mean and Difference.
     """
-    changes, levels = measured.changes(SPREAD, _is_known), measured.levels(SPREAD, _is_known)
+    changes, levels = measured.changes(SPREAD, knows_spread), measured.levels(SPREAD, knows_spread)
     notes = []
     for (question,), rows in _by_quantity(means, "question").items():
-        mean = float(np.mean([*changes[question].values()])) if changes[question] else np.nan
+        mean = _of_most(changes.get(question, {}).values(), rows, "n_mice")
         notes += _said(names[question], "the mean slope", OF_MICE.doubt(rows, mean))
     for (first, second), rows in _by_quantity(differences, "question", "other_question").items():
         name = rows[BOTH[0]]["pair_name"] if BOTH[0] in rows else ""
-        for tested, values, what in (
-            (OF_SLOPES, changes, "the difference of slopes"), (OF_LEVELS, levels, "the mean difference"),
-        ):  # fmt: skip
-            pairs = [values[second][one] - values[first][one] for one in values[first] if one in values[second]]
-            notes += _said(name, what, tested.doubt(rows, float(np.mean(pairs)) if pairs else np.nan))
+        for tested, values, what, number in (
+            (OF_SLOPES, changes, "the difference of slopes", "n_pairs"),
+            (OF_LEVELS, levels, "the mean difference", "n_level_pairs"),
+        ):
+            of_first, of_second = values.get(first, {}), values.get(second, {})
+            pairs = [of_second[one] - of_first[one] for one in of_first if one in of_second]
+            notes += _said(name, what, tested.doubt(rows, _of_most(pairs, rows, number)))
     return notes
 
 
-def _is_known(task: dict[str, Any]) -> bool:
-    return knows_spread(settings_of(task))
+def _of_most(values: Collection[float], rows: Rows, number: str) -> float:
+    """Return the mean over mice, NaN if it is known of half of those that are tested or fewer."""
+    n_tested = rows[BOTH[0]][number] if BOTH[0] in rows else None
+    return float(np.mean([*values])) if 2 * len(values) > (n_tested or 0) and values else np.nan
 
 
 def _by_quantity(rows: Iterable[dict[str, Any]], *names: str) -> dict[tuple[str, ...], dict[str, dict[str, Any]]]:

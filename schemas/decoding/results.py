@@ -22,8 +22,8 @@ from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
 from pipeline.settings.curves import CHANGING
 from schemas.behavior import ChoiceModel
-from schemas.decoding.changing_noise import DRIFT, KINDS, NOISE, PART, Change, Kind, note_on, noted_change
-from schemas.decoding.finding import OF_DAYS, SPREAD, knows_spread
+from schemas.decoding.changing_noise import DRIFT, KINDS, NOISE, PART, SPREAD, Change, Kind, note_on, noted_change
+from schemas.decoding.finding import OF_DAYS, knows_spread
 from schemas.decoding.naming import asked_notes, dates_of, names_of
 from schemas.decoding.rows import p_of
 from schemas.decoding.same_signal import different_signals, note_of
@@ -105,7 +105,8 @@ class TargetRun:
         NDCComparison.DayValue under 'values', by session. Empty for a comparison of before version 14; earlier
         comparisons have no half_k.
     doubts : tuple of str
-        Why a trend of the code is no finding of it: what else changes over the days, and moves k* and k_half.
+        Why a trend of the code is no finding of it: what else changes over the days and moves k* and k_half, or that
+        the share of the cells that carry the signal does not change, or is not known.
     spread : float
         Change over the days, along their line, of log2 of the share of the cells that carry the signal; NaN: not known.
     """
@@ -503,16 +504,20 @@ class _Stored:
 
     def _doubts(self, name: str, params: str) -> tuple[str, ...]:
         """Return why a trend of the code of a target is no finding of it."""
-        unknown = any(
-            self.measured[params, row["eid"]][PART.column] is None
-            for row in self.results
-            if row["ndc_params"] == params
-        )
+        unknown = self._unknown(params)
+        # where that of most traces changes, that of a part need not be known
+        is_worth_a_word = unknown is not None and not (unknown is PART and name in self.changing[NOISE])
         return (
             *(f"{kind.name} changes as well" for kind, found in self.changing.items() if name in found),
-            *[f"whether {NOISE.name} changes is not known"] * unknown,
+            *([f"whether {unknown.name} changes is not known"] if unknown and is_worth_a_word else []),
             *filter(None, [self._of_spread(params)]),
         )
+
+    def _unknown(self, params: str | None = None) -> Kind | None:
+        """Return the kind of noise of traces that is not known of a session of some settings, or of any; or None."""
+        rows = [self.measured[row["ndc_params"], row["eid"]] for row in self.results
+                if params in (None, row["ndc_params"])]  # fmt: skip
+        return next((kind for kind in (NOISE, PART) if any(row[kind.column] is None for row in rows)), None)
 
     def _of_spread(self, params: str) -> str:
         """Return why a change that k* and k_half of a target both have is none of how many cells carry the signal."""
@@ -532,12 +537,13 @@ class _Stored:
         """Return a note if the noise of the traces is not known of some sessions, where trends are."""
         unknown = sorted({self.dates[row["eid"]].isoformat() for row in self.results
                           if self.measured[row["ndc_params"], row["eid"]][PART.column] is None})  # fmt: skip
-        if not (unknown and self.day_trends):
+        kind = self._unknown()
+        if not (unknown and kind and self.day_trends):
             return []
         text = (
-            f"{', '.join(unknown)}: {NOISE.name} is not known (features of before version 38, or without events), so "
-            "that a trend of the code may be of it. To measure it: (schemas.TrialFeatures & "
-            f"{self.session_set} & '{PART.column} IS NULL').delete(), then run this again"
+            f"{', '.join(unknown)}: {kind.name} is not known (features of before version 38, or without events), so "
+            "that a trend of the code may be of it. To measure it, and compute these curves again: "
+            f"(schemas.TrialFeatures & {self.session_set} & '{PART.column} IS NULL').delete(), then run this again"
         )
         return [text]
 

@@ -320,7 +320,8 @@ def _finished_features(
     key: dict, made_of: str, settings: NDCSettings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float | None]] | None:  # fmt: skip
     """Return what ``_features`` returns from another task, set or tracking run that made the same, or None."""
-    same = TrialFeatures & {"eid": key["eid"], "feature_key": made_of}
+    # with the noise of a former version, or without any, it is measured again
+    same = TrialFeatures & {"eid": key["eid"], "feature_key": made_of} & "noise_mean IS NOT NULL"
     # in SQL: DataJoint negates only the first condition of a dict
     others = same & f"session_set <> '{key['session_set']}' OR ndc_params <> '{key['ndc_params']}'"
     found = others.to_dicts(order_by="KEY", limit=1)

@@ -88,9 +88,9 @@ class Kept(NamedTuple):
                 f"{self.eid}"
             )
         return (
-            f"an update read files in {self.what}, and not where the session is registered, which was not on this "
-            f"machine. If they may be older, mount that, and run meso update {self.eid}. If they are right, run meso "
-            f"ingest {self.eid} --cache-dir {self.what}"
+            f"an update read files in {self.what}, and not those that the session is registered with (of a folder that "
+            "was not on this machine, or of the database of ONE). If they may be older, make these available, and run "
+            f"meso update {self.eid}. If they are right, run meso ingest {self.eid} --cache-dir {self.what}"
         )
 
     def as_row(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _notes_on_files(files: Mapping[str, Sequence[reading.Source]]) -> Iterator[N
 
 
 def _kept(past: _Past, rows: Sequence[dict[str, Any]]) -> Iterator[Note]:
-    """Yield the notes that updates keep with files; where a session is registered now is a statement, if it matters.
+    """Yield the notes that updates keep with files; with one statement more if any is on a folder.
 
     One on a folder is at its end where the folder of the registration is there: updates compare with that.
     """

@@ -527,7 +527,8 @@ def _values_exchanged(
     """
     for one in read:
         files = _given([one])
-        is_back = any(before.hashes.get(path) == sha256 for before in deleted for path, sha256 in files.items())
+        new = {reading.without_revision(change.dataset) for change in one.row.changes} & files.keys()
+        is_back = any(before.hashes.get(path) == files[path] for before in deleted for path in new)
         if one.copied and not is_back and not files.keys() & places.keys():
             yield Kept("exchanged", eid, f"{one.copied.dataset} holds the values of {one.copied.found}", files)
 

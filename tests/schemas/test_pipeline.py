@@ -543,7 +543,7 @@ def test_a_change_of_both_k_is_of_the_code_if_more_or_fewer_cells_carry_the_sign
         assert doubt == "whether the share of the cells that carry the signal changes is not known" and doubt in note
         assert line.endswith(f"; no finding of the code: {doubt}")
         (doubt,), (note,), line = said((0.1, 0.11, 0.12, 0.13), **found)
-        assert "changes by +29% (of the code it would by +62% or more)" in doubt and line.endswith(doubt)
+        assert "changes by +29% (by at least +62% with a change of the code)" in doubt and line.endswith(doubt)
         assert said(more[::-1], **found)[0] != []  # fewer cells carry it, and fewer are needed
         assert said(more, **{**found, "fixed_p": (0.01, 0.06)})[:2] == ([], [])
         assert said(more[::-1], **{**found, "day_slope": (0.1, 0.2)})[:2] == ([], [])
@@ -590,6 +590,9 @@ def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth
         # of a minority: the median moves by less than what is noted
         (part,), of_part, _ = planted(0.1, 0.1, 0.11, 0.11, mean=(0.1, 0.12, 0.14, 0.16))
         both = planted(0.1, 0.11, 0.12, 0.14, mean=(0.1, 0.12, 0.14, 0.16))
+        # of version 37: the mean is not known
+        (of_37,), part_unknown, _ = planted(0.1, 0.1, 0.1, 0.1, mean=(0.1, None, None, 0.1))
+        most_known = planted(0.1, 0.11, 0.12, 0.14, mean=(0.1, None, None, 0.1))
     finally:
         for eid, place in places.items():
             table.update1({**place, "noise_level": levels[eid], "noise_mean": means[eid]})
@@ -607,6 +610,9 @@ def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth
     assert part.startswith(f"{target.name}: a part of the traces is noisier from day to day (geometric mean of the ")
     assert of_part == ["noise of a part of the traces changes as well"] and "no finding of the code" in part
     assert both[1] == ["noise of the traces changes as well"] and len(both[0]) == 1
+    assert part_unknown == ["whether noise of a part of the traces changes is not known"]
+    assert "noise of a part of the traces is not known" in of_37
+    assert most_known[1] == ["noise of the traces changes as well"]
 
 
 def test_ceilings_that_alone_move_k_star_are_noted(ndc):

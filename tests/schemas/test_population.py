@@ -224,6 +224,45 @@ def test_noise_and_drift_that_change_on_average_are_noted(mice, run, capsys):
     assert part.startswith(f"{name}: noise of a part of the traces changes over the days by +11% on average (SP999 +23")
 
 
+def test_a_mean_slope_of_both_k_is_of_the_code_if_more_cells_carry_the_signal(mice, run):
+    target, table, part = run.targets[0], schemas.TrialFeatures(), schemas.NDCPopulation.Mean()
+    dated = schemas.SessionSet.proj("subject") * schemas.Session.proj("session_date")
+    rows = ((schemas.TrialFeatures & {"ndc_params": target.ndc_params}).proj("code_spread") * dated).to_dicts()
+    day_of = {row["eid"]: (row["session_date"] - run.first_date).days for row in rows}
+    means = [row for row in mice.means
+             if row["question_name"] == target.name and row["quantity"] in ("code_k", "half_k")]  # fmt: skip
+    assert len(rows) == 12 and len(means) == 2
+
+    def said(octaves: float, days: int = 4) -> list[str]:
+        """With the share of the cells known on so many days of each mouse."""
+        for row in rows:
+            share = 0.1 * 2 ** (octaves * day_of[row["eid"]] / max(day_of.values()))
+            is_known = (
+                sorted(day_of[one["eid"]] for one in rows if one["subject"] == row["subject"]).index(day_of[row["eid"]])
+                < days
+            )
+            place = {name: row[name] for name in schemas.TrialFeatures.primary_key}
+            table.update1({**place, "code_spread": share if is_known else None})
+        notes = stored_mice(mice.cohort).notes
+        return [note for note in notes if note.startswith(f"{target.name}: the mean slope of k* and k_half")]
+
+    try:
+        for row in means:
+            place = {name: row[name] for name in part.primary_key}
+            part.update1({**place, "mean_slope": -0.1, "mean_p": 0.01})
+        assert said(1.0) == said(1.2, days=3) == []
+        (little,) = said(0.3)
+        (other_way,) = said(-1.0)
+        (unknown,) = said(1.0, days=2)
+    finally:
+        for row in means:
+            part.update1({name: row[name] for name in (*part.primary_key, "mean_slope", "mean_p")})
+        for row in rows:
+            table.update1({name: row[name] for name in (*schemas.TrialFeatures.primary_key, "code_spread")})
+    assert "changes on average by +23% (by at least +62% with a change of the code)" in little
+    assert "by -50%" in other_way and unknown.endswith("changes on average is not known")
+
+
 def test_a_difference_of_the_code_between_cells_of_other_noise_is_noted(mice, run):
     """As of two regions: noisier cells have a larger k with the same code."""
     table, part = schemas.TrialFeatures(), schemas.NDCPopulation.Difference()

@@ -420,6 +420,13 @@ def test_compiled_sums_of_windows_are_those_of_numpy_to_the_bit(monkeypatch):
     assert window_means(traces, times, offsets, starts, ends).tobytes() == compiled.tobytes()
 
 
+def test_infinite_activity_of_both_signs_is_no_warning_in_windows_of_equal_length(monkeypatch):
+    monkeypatch.setattr(windows_module, "_compiled_for", lambda traces: None)
+    traces = np.array([[1.0, np.inf, -np.inf, 2.0, 3.0, 4.0]], np.float32)
+    found = window_means(traces, np.arange(6.0), np.zeros(1), np.array([0.5, 2.5]), np.array([2.5, 4.5]))
+    np.testing.assert_array_equal(found[:, 0], [np.nan, 2.5])
+
+
 def test_many_rois_each_keep_their_own_offset():
     rng = np.random.default_rng(2)
     traces, times, offsets = rng.random((200, 60)), np.arange(60) * 0.2, rng.random(200) * 0.02
