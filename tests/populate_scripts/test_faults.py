@@ -74,13 +74,15 @@ def output_of(process: quick_start.Process) -> str:
 
 @pytest.mark.slow
 def test_dropped_connections_lose_and_double_nothing(lab, proxy):
-    n = 320  # work for longer than the cuts take, on a busy machine too
+    n = 320  # work for longer than the cuts take
     lab.add(range(n), seconds=0.1)
     points = ["before", "after", "any"] * 6 + ["any"] * 2
     random.Random(1).shuffle(points)
     with lab.worker("--slots", 3, "--until-done", **proxy.variables) as process:
         wait_for_begin(lab, process)
         for point in points:
+            if n - len(lab.total()) < 40:  # on a busy machine, where slots would do all between two cuts
+                break
             n_cut = proxy.n_cut
             if point == "any":
                 time.sleep(random.uniform(0, 0.3))
@@ -89,7 +91,7 @@ def test_dropped_connections_lose_and_double_nothing(lab, proxy):
                 proxy.at(b"COMMIT", point)
             wait_for(lambda n_cut=n_cut: proxy.n_cut > n_cut)
         n_made = len(lab.total())
-        assert n_made < n, "all was made before the last connection was cut"
+        assert n_made < n and proxy.n_cut >= 10, "all was made before the last connection was cut"
         wait_for(lambda: len(lab.total()) > n_made, 30)
         assert f"Populated Product {n}, Total {n}; 0 failed" in output_of(process)
     lab.check_products(range(n))
