@@ -75,14 +75,16 @@ def test_of_several_mice_changes_and_differences_without_cells_that_carry_more_a
                     ({"question": first, "other_question": second, "pair_name": pair}, differences))]  # fmt: skip
         return notes_on_mice(measured, names, *rows)
 
-    found = {"mean_slope": -0.1, "mean_p": 0.01}
+    found = {"mean_slope": -0.1, "mean_p": 0.01, "n_mice": 2}
     assert notes(found, None, {0: (0, LEAST + 0.01)}) == []
     (little,) = notes(found, None, {0: (0, LEAST - 0.01)})
     assert little.startswith("choice: the mean slope of k* and k_half is found, but no finding of the code: the share")
     (unknown,) = notes(found, None, {1: (0, 2)})
     assert unknown.endswith("carry the signal changes on average is not known")
     assert notes({**found, "mean_p": 0.06}, None, {}) == []
+    assert len(notes({**found, "n_mice": 4}, None, {0: (0, 2)})) == 1  # known of two of four mice
     of_levels = {"level_difference": 0.3, "level_p": 0.01, "slope_difference": 0.3, "difference_p": 0.9}
+    of_levels |= {"n_pairs": 2, "n_level_pairs": 2}
     assert notes(None, of_levels, {0: (1, 1), 1: (0, 0)}) == []
     (alike,) = notes(None, of_levels, {0: (1, 1), 1: (1, 1)})
     assert alike.startswith(f"{pair}: the mean difference of k* and k_half is found, but no finding") and "+0%" in alike

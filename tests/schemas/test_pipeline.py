@@ -482,7 +482,7 @@ def test_drift_that_grows_from_day_to_day_is_noted(ndc):
             table.update1(row)
     first, last = dates[mine[0]["eid"]], dates[mine[-1]["eid"]]
     assert note.startswith(f"{target.name}: the activity drifts more within sessions from day to day (slow: 2% of ")
-    assert f"2% of a cell's variance on {first}, 40% on {last}" in note and "trial_shuffled=True" in note
+    assert f"2% of a cell's variance on {first}, 40% on {last}" in note and "no finding of the code" in note
     of_target = {one.ndc_params: one.doubts for one in again.targets}
     assert of_target[target.ndc_params] == ("drift within sessions changes as well",)
 
@@ -536,7 +536,7 @@ def test_a_change_of_both_k_is_of_the_code_if_more_or_fewer_cells_carry_the_sign
     try:
         doubts, notes, line = said(more, **found)
         assert doubts == notes == []
-        assert line.endswith("; the share of the cells that carry the signal changes by +100%")
+        assert line.endswith("; a finding of the code: the share of the cells that carry the signal changes by +100%")
         # three days of four tell the line, two do not
         assert said((None, 0.1, 0.16, 0.2), **found)[:2] == ([], [])
         (doubt,), (note,), line = said((None, None, 0.1, 0.2), **found)
@@ -606,7 +606,7 @@ def test_noise_of_the_traces_that_grows_from_day_to_day_is_noted(ndc, demo_truth
     assert "less noisy" in quieter[0] and "k_half fall together" in quieter[0]
     assert unknown.startswith(f"{target.curves[1]['session_date']}: noise of the traces is not known")
     assert not_known == ["whether noise of the traces changes is not known"] and not_known[0] in in_words
-    assert steady[:2] == ([], []) and "finding" not in steady[2]
+    assert steady[:2] == ([], []) and "no finding" not in steady[2]
     assert part.startswith(f"{target.name}: a part of the traces is noisier from day to day (geometric mean of the ")
     assert of_part == ["noise of a part of the traces changes as well"] and "no finding of the code" in part
     assert both[1] == ["noise of the traces changes as well"] and len(both[0]) == 1

@@ -250,7 +250,7 @@ def test_a_mean_slope_of_both_k_is_of_the_code_if_more_cells_carry_the_signal(mi
         for row in means:
             place = {name: row[name] for name in part.primary_key}
             part.update1({**place, "mean_slope": -0.1, "mean_p": 0.01})
-        assert said(1.0) == said(1.2, days=3) == []
+        assert said(1.0) == said(2.0, days=3) == []
         (little,) = said(0.3)
         (other_way,) = said(-1.0)
         (unknown,) = said(1.0, days=2)
