@@ -624,7 +624,7 @@ def test_files_of_another_folder_than_the_registered_one_are_noted(lab, mirror, 
     said = f"from the ONE cache {lab.root} are read here from the ONE cache {mirror}"
     with pytest.warns(UserWarning, match=said):
         done = update([eid])
-    note = f"an update read files in {mirror}, and not where the session is registered"
+    note = f"an update read files in {mirror}, and not those that the session is registered with"
     assert sum(note in text for text in done.notes) == 1
     (kept,) = folder_notes(eid)
     assert kept.startswith(note) and "1 session with files of another folder" in note_counts()
@@ -633,7 +633,7 @@ def test_files_of_another_folder_than_the_registered_one_are_noted(lab, mirror, 
     with pytest.warns(UserWarning, match=said):
         update([eid])
     if then == "registered":
-        moved = f"from the ONE cache {lab.root} are registered with, and read from, the ONE cache {mirror}"
+        moved = f"from the ONE cache {lab.root} are now registered with, and read from, the ONE cache {mirror}"
         with pytest.warns(UserWarning, match=moved):
             ingest([eid], cache_dir=mirror)
         assert folder_notes(eid) == [] and update([eid]).changes == []
@@ -682,11 +682,16 @@ def exchanged_notes(eid: str) -> list[str]:
     return [one.text for one in notes_of([eid]) if one.kind == "exchanged"]
 
 
-def test_fovs_that_are_exchanged_in_other_bytes_are_noted(lab):
-    """A new export counts the FOVs the other way round."""
+@pytest.mark.parametrize("was_updated", [False, True])
+def test_fovs_that_are_exchanged_in_other_bytes_are_noted(lab, was_updated):
+    """A new export counts the FOVs the other way round; rows that were read before had the files that stay, too."""
     eid, folders = lab.eids["it"], sorted(lab.alf("it").glob("FOV_*"))
-    before = {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
     fill(SESSION_TABLES, {"eid": eid})
+    if was_updated:
+        for seed, folder in enumerate(folders):
+            new_uuids(folder / UUIDS, seed)
+        assert len(update([eid]).changes) == 2
+    before = {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
     exchange(*folders, TIMES, SHIFT)
     said = [
         f"alf/FOV_{fov:02d}/{UUIDS} holds the values of alf/FOV_{1 - fov:02d}/{UUIDS} of session {eid} as they were; "
