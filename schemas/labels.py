@@ -7,6 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import datajoint as dj
@@ -224,7 +225,7 @@ def notes_on_labels(
     of : collection of str
         Which is compared: trials, wheel.
     given : mapping of str to datetime, optional
-        What ``given_at`` returned for the session, to spare two statements.
+        What ``given_at`` returned for the session, to spare a statement.
     """
     if given is None:
         given = given_at([eid] if deleted else []).get(eid, {})
@@ -246,18 +247,15 @@ def notes_on_labels(
 
 
 def given_at(eids: Collection[str]) -> dict[str, dict[str, datetime.datetime]]:
-    """Return when the labels of sessions were given, by session and name, as the names stand for them now.
+    """Return when the labels of sessions were given, by session and name: the last that there are of each session.
 
-    Two statements, none without sessions.
+    The name may stand for labels of other sessions since: curves of these stay. A statement, none without sessions.
     """
     of_eids = [{"labelled_eid": eid} for eid in eids]
     labels = LabelSet.proj("label_name", "labelled_at") * LabelSet.Labels.proj() & of_eids
-    rows = labels.to_dicts() if of_eids else []
-    latest = LabelSet.named({row["label_name"] for row in rows}) if rows else {}
     found: dict[str, dict[str, datetime.datetime]] = defaultdict(dict)
-    for row in rows:
-        if latest[row["label_name"]] == row["label_set"]:
-            found[row["labelled_eid"]][row["label_name"]] = row["labelled_at"]
+    for row in sorted(labels.to_dicts() if of_eids else [], key=itemgetter("labelled_at")):
+        found[row["labelled_eid"]][row["label_name"]] = row["labelled_at"]
     return found
 
 

@@ -21,6 +21,7 @@ from pipeline.decoding.trials import balanced_labels
 from pipeline.errors import DataError, MesoError
 from populate_scripts import commands
 from schemas.decoding.run import NDCRun, run_ndc
+from schemas.labels import given_at
 from schemas.rows import jobs_of
 from schemas.session import trials_of
 from schemas.tracking import TrackingRun
@@ -274,6 +275,18 @@ def test_labels_that_are_given_again_are_the_last_of_their_name(planted, without
 
 
 @pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
+def test_labels_of_a_session_stay_its_own_when_their_name_is_given_to_another(demo_sessions, without_labels):
+    """Curves of these stay, too: `meso update` and `meso verify --notes` say if their wheel is another one since."""
+    first, other = demo_sessions[:2]
+    labels = {eid: np.arange(len(trials_of(eid)["choice"])) % 2 for eid in (first, other)}
+    key = schemas.LabelSet.add("fast", {first: labels[first]})
+    given = (schemas.LabelSet & key).fetch1("labelled_at")
+    schemas.LabelSet.add("fast", {other: labels[other]})
+    assert given_at([first]) == {first: {"fast": given}} and given_at([]) == {}
+    again = schemas.LabelSet.add("fast", {first: 1 - labels[first]})
+    assert given_at([first, other])[first] == {"fast": (schemas.LabelSet & again).fetch1("labelled_at")}
+
+
 def test_linear_shifts_of_chosen_trials_are_those_of_the_labels(planted, demo_sessions, without_labels):
     out = meso.neuron_dropping_curves_cached(
         demo_sessions[:2],
